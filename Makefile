@@ -1,0 +1,126 @@
+# ttad - test-time adaptation daemon
+#
+#   make            build build/release/ttad
+#   make help       list the targets below
+#   make V=1        show the commands
+#
+# One Makefile, no recursion: every object is compiled from the root with -I.,
+# so an include path in a source file is the path a reader opens.
+
+comma   := ,
+MODE    ?= release
+SAN     ?=
+PREFIX  ?= /usr/local
+BUILD   := build/$(MODE)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
+CC      ?= cc
+PYTHON  ?= /usr/bin/python3
+PKGS    := libzmq sqlite3 openblas yaml-0.1 jansson libprotobuf-c libsodium
+TPKGS   := cmocka
+GEN     := build/gen
+
+# Debian's names of what is needed, installed by `make deps` where it is missing.
+DEBS_BUILD := build-essential pkg-config libzmq3-dev libsqlite3-dev libopenblas-openmp-dev libyaml-dev \
+              libjansson-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev libsodium-dev
+DEBS_TEST  := libcmocka-dev sqlite3 python3 python3-numpy python3-zmq
+DEBS_DEMO  := python3 python3-numpy python3-zmq python3-matplotlib sqlite3
+DEBS_LINT  := clang-format clang-tidy cppcheck
+
+PKG_CONFIG ?= pkg-config
+pkg      = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo MISSING)
+
+# ---- flags ------------------------------------------------------------------
+# No -Ofast and no -ffast-math: they let the compiler assume that NaN and Inf
+# do not exist, and finding those is this program's job.
+WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wconversion -Wstrict-prototypes \
+           -Wmissing-prototypes -Wold-style-definition -Wwrite-strings -Wundef \
+           -Wpointer-arith -Wcast-qual -Wformat=2 -Wno-format-nonliteral -Wswitch-enum \
+           $(if $(findstring clang,$(shell $(CC) --version)),,-Wno-format-truncation)
+OPT_debug   := -O1 -g3 -fno-omit-frame-pointer
+OPT_release := -O3 -g -fno-math-errno -fno-trapping-math
+OPT_cov     := -O0 -g --coverage
+OPT_hostile := -O1 -g3 -DTT_HOSTILE
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+DEPINC  := $(patsubst -I%,-isystem %,$(call pkg,--cflags,$(PKGS)))
+CPPFLAGS += -I. -isystem $(GEN) -D_POSIX_C_SOURCE=200809L $(DEPINC)
+CFLAGS  := -std=c11 $(WARN) $(OPT_$(MODE)) $(SANFLAGS) -fopenmp -fPIE -fstack-protector-strong $(EXTRA_CFLAGS)
+LDFLAGS += $(SANFLAGS) $(if $(filter cov,$(MODE)),--coverage) -fopenmp -pie -Wl,-z,now
+LDLIBS  := $(call pkg,--libs,$(PKGS)) -lm -pthread
+TLDLIBS := $(call pkg,--libs,$(TPKGS))
+
+# ---- what there is to build --------------------------------------------------
+DIRS    := base config runtime runtime/ops monitor engines engines/parts policies daemon
+SRCS    := $(sort $(wildcard $(addsuffix /*.c,$(DIRS))))
+LIBSRCS := $(filter-out daemon/main.c,$(SRCS))
+SUPSRCS := $(sort $(wildcard tests/support/*.c))
+TSRCS   := $(sort $(foreach d,$(DIRS),$(wildcard tests/$(d)/test_*.c)))
+HDRS    := $(sort $(wildcard $(addsuffix /*.h,$(DIRS)) tests/support/*.h client/c/*.h))
+OBJ      = $(patsubst %.c,$(BUILD)/%.o,$(1))
+TESTS   := $(patsubst %.c,$(BUILD)/%,$(TSRCS))
+TEXTS   := $(sort $(wildcard policies/presets/*.yaml monitor/schema/*.sql config/*.yaml))
+GENH    := $(GEN)/onnx.pb-c.h $(GEN)/texts.h
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all deps demo test check bench parity hdrcheck format format-check tidy cppcheck lint rules \
+        compdb hooks install clean help FORCE
+
+all: $(if $(wildcard daemon/main.c),$(BUILD)/ttad,$(BUILD)/libttad.a)  ## build the daemon (default)
+
+$(BUILD)/ttad: $(call OBJ,daemon/main.c) $(BUILD)/libttad.a
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/libttad.a: $(call OBJ,$(LIBSRCS)) $(BUILD)/gen/onnx.pb-c.o $(BUILD)/gen/texts.o
+	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(call OBJ,$(SUPSRCS)) $(BUILD)/libttad.a
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TLDLIBS)
+
+# Objects depend on the flags themselves, so a changed flag rebuilds.
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(GENH)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CPPFLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(CFLAGS)' > $@
+
+# Generated code is compiled without our warnings.
+$(BUILD)/gen/%.o: $(GEN)/%.c $(BUILD)/flags | $(GENH)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -w -c -o $@ $<
+
+ONNX_PROTO := $(firstword $(wildcard /usr/include/onnx/onnx.proto) onnx.proto)
+$(GEN)/onnx.pb-c.h $(GEN)/onnx.pb-c.c &: $(ONNX_PROTO)
+	@mkdir -p $(GEN)
+	$(call say,GEN,$(GEN)/onnx.pb-c.c)protoc-c --proto_path=$(dir $(ONNX_PROTO)) --c_out=$(GEN) $(notdir $(ONNX_PROTO))
+
+$(GEN)/texts.h $(GEN)/texts.c &: scripts/texts.sh $(TEXTS)
+	@mkdir -p $(GEN)
+	$(call say,GEN,$(GEN)/texts.c)sh scripts/texts.sh $(GEN)/texts.h $(GEN)/texts.c $(TEXTS)
+
+-include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS))
+
+# ---- tests -------------------------------------------------------------------
+check: $(if $(T),$(BUILD)/tests/$(T),$(TESTS))  ## run the C tests; T=base/test_arena runs one
+	@fail=0; for t in $(filter $(BUILD)/tests/%,$^); do \
+	  TTAD=$(BUILD)/ttad $$t >$$t.log 2>&1; rc=$$?; grep -h '^\[' $$t.log | tail -n +1 | grep -E 'PASSED|FAILED|==========' ; \
+	  if [ $$rc = 0 ]; then printf '  ok     %s\n' $${t#$(BUILD)/tests/}; \
+	  else printf '  FAIL   %s\n' $${t#$(BUILD)/tests/}; cat $$t.log; fail=1; fi; done; exit $$fail
+
+hdrcheck: $(patsubst %.h,$(BUILD)/hdr/%.ok,$(HDRS))  ## each header compiles on its own
+
+$(BUILD)/hdr/%.ok: %.h $(BUILD)/flags | $(GENH)
+	@mkdir -p $(@D)
+	$(call say,HDR,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only -x c -include $< /dev/null && touch $@
+
+format:        ## rewrite the sources with clang-format
+	$(Q)clang-format -i $(SRCS) $(TSRCS) $(SUPSRCS) $(HDRS)
+
+clean:         ## remove build/
+	$(Q)rm -rf build compile_commands.json
+help:          ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## *\(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s %s\n",$$1,$$2}'
+	@echo; echo '  MODE=release|debug|hostile|cov   SAN=address,undefined|thread   T=<test>   V=1'
