@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_RUNTIME_MODEL_H
+#define TT_RUNTIME_MODEL_H
+
+#include "base/hash.h"
+#include "runtime/graph.h"
+
+/*
+ * A model is an immutable graph with named parameters, loaded from a file and shared by
+ * everybody.  A parameter is a weight that a person would call one: it has a kind, after
+ * the operator that uses it, and a member, after the operand that it is.
+ */
+#define TT_KINDS(X) /* the name in policies, what it is */                                         \
+    X(TT_KIND_BN, "bn", "batch normalisation")                                                     \
+    X(TT_KIND_LN, "ln", "layer normalisation")                                                     \
+    X(TT_KIND_GN, "gn", "group normalisation")                                                     \
+    X(TT_KIND_CONV, "conv", "convolution")                                                         \
+    X(TT_KIND_LINEAR, "linear", "matrix product")                                                  \
+    X(TT_KIND_OTHER, "other", "anything else")
+
+#define TT_KIND_ENUM(kind, name, help) kind,
+enum tt_kind { TT_KINDS(TT_KIND_ENUM) TT_NKINDS };
+#undef TT_KIND_ENUM
+
+enum tt_member { TT_MEMBER_WEIGHT, TT_MEMBER_BIAS, TT_MEMBER_STAT, TT_MEMBER_OTHER };
+
+struct tt_param {
+    int value; // of the graph
+    const char *name;
+    enum tt_kind kind;
+    enum tt_member member; // TT_MEMBER_STAT: running mean or variance; never selected
+    int64_t n;             // scalars
+    int node;              // that uses it first
+    int uses;              // how many nodes use it
+};
+
+struct tt_model {
+    struct tt_arena arena;
+    struct tt_graph graph;
+    char hash[TT_HASH_HEX + 1]; // of the file's bytes
+    int ir_version;
+    char producer[64];
+    int nparams;
+    struct tt_param *params; // in graph order
+};
+
+const char *tt_kind_name(enum tt_kind kind);
+const char *tt_member_name(enum tt_member member);
+
+/* Build a model from the bytes of an ONNX file (opset 9 to 21); nothing of data is kept.
+ * The error names node, operator and opset, or the tensor, or the byte.
+ * limit bounds the memory of the result in bytes; 0: no bound. */
+TT_MUST_CHECK enum tt_code tt_model_read_onnx(const void *data, size_t n, size_t limit,
+                                              struct tt_model **ret, struct tt_err *err);
+void tt_model_free(struct tt_model *m);
+
+/* Fill params from the graph: kinds and members by the operators that use the weights. */
+TT_MUST_CHECK enum tt_code tt_model_find_params(struct tt_model *m, struct tt_err *err);
+
+#endif

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_RUNTIME_OP_H
+#define TT_RUNTIME_OP_H
+
+#include "base/err.h"
+#include "runtime/attr.h"
+#include "runtime/tensor.h"
+
+#define TT_MAXSAVED 3
+
+/* Which statistics a batch normalisation uses; set before each forward by who runs it. */
+struct tt_norm {
+    float prior, batch;      // mean = prior * mean0 + batch * batch mean; variance alike
+    bool unbiased;           // the batch's variance with n - 1
+    bool through;            // gradients flow through the batch's statistics
+    bool measure;            // fill batch_mean and batch_var even when batch is 0
+    const float *mean0;      // [C]; where the prior is; the node's own operands by default
+    const float *var0;       // [C]
+    float *batch_mean;       // [C], written by forward when batch != 0 or measure
+    float *batch_var;        // [C], unbiased or not as asked
+};
+
+/* One application of an operator in a compiled program. */
+struct tt_node {
+    const struct tt_op *op;
+    const char *name; // of the node in the model file; for messages
+    int nin;
+    struct tt_tensor *in[TT_MAXIN]; // NULL: an optional operand that is not given
+    bool constant[TT_MAXIN];        // in[i]->x is never written after compile
+    bool add[TT_MAXIN];             // backward adds to in[i]->g; false: it overwrites
+    struct tt_tensor *out;
+    const void *attr;             // the operator's own struct; NULL when it has none
+    int64_t batch;                // of this run: what tt_affine's b is multiplied with
+    int64_t nsaved[TT_MAXSAVED];  // floats to keep from forward to backward, set by shape
+    float *saved[TT_MAXSAVED];    //
+    int64_t nkept;                // floats that live as long as the program, set by shape
+    float *kept;                  // zeroed at compile
+    int64_t nscratch;             // floats for the time of one call, set by shape
+    float *scratch;               //
+    struct tt_norm *norm;         // of a batch normalisation
+};
+
+enum tt_layout_rule {
+    TT_WANTS_PLAIN, // operands and result row-major
+    TT_WANTS_LAST,  // operand 0 and the result channels last; the others row-major
+    TT_FOLLOWS,     // works in any: the result takes operand 0's, full-size operands follow
+    TT_STRIDED,     // reads operands in any order by their strides; result as operand 0
+};
+
+/* What backward reads, as bits: operand i's values, or the result's. */
+#define TT_READS_IN(i) (1u << (i))
+#define TT_READS_OUT   (1u << 8)
+
+/*
+ * An operator: everything about it is in this struct and in the file that
+ * defines it.  read() and shape() are the only parts that may fail; once they have
+ * passed, forward() and backward() cannot, so running a graph needs no error paths.
+ */
+struct tt_op {
+    const char *name;   // ONNX operator name, unique; the project's own begin with tt.
+    int min_in, max_in; // operands, integer ones included
+    int opset;          // oldest ONNX opset with this meaning; 0: not ONNX's
+    const char *source; // where the formula comes from
+    size_t attr_size;   // of its own struct
+    enum tt_layout_rule layout;
+    bool inplace; // the result may lie where operand 0 does; needs equal sizes
+    bool view;    // the result is operand 0's values in the same order: nothing is computed
+
+    /* Fill attr from the file's attributes and integer operands.  NULL: has neither. */
+    enum tt_code (*read)(struct tt_attrs *a, void *attr, struct tt_err *err);
+    /* Check operands; set out->ndim, out->dim and the sizes in *n.  Also called for every
+     * smaller batch, for which it must pass if it passed for a larger one. */
+    enum tt_code (*shape)(struct tt_node *n, struct tt_err *err);
+    /* Write out->x and saved[] from in[]->x. */
+    void (*forward)(struct tt_node *n);
+    /* Which values backward reads, given whose in[]->g is wanted.  NULL: none. */
+    unsigned (*reads)(const struct tt_node *n, const bool wants[TT_MAXIN]);
+    /* Write, or add to where add[i], every non-NULL in[i]->g from out->g.
+     * NULL: no gradient passes. */
+    void (*backward)(struct tt_node *n);
+};
+
+/* Every operator there is, in the order of ops/ops.def; ends with NULL. */
+extern const struct tt_op *const tt_ops[];
+
+/* The operator of that name, or NULL. */
+const struct tt_op *tt_op_find(const char *name);
+
+/* The value of v for this run's batch. */
+static inline int64_t tt_now(struct tt_affine v, const struct tt_node *n)
+{
+    return v.a + v.b * n->batch;
+}
+
+#endif

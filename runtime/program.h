@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_RUNTIME_PROGRAM_H
+#define TT_RUNTIME_PROGRAM_H
+
+#include "runtime/graph.h"
+
+/*
+ * A program is a graph compiled for a largest batch and a set of wanted gradients:
+ * layouts chosen, shapes known, one memory plan by liveness.  It runs any batch up
+ * to its limit.  Gradient work exists only on paths from the loss to a wanted value.
+ * One thread uses a program at a time.
+ */
+struct tt_program;
+
+struct tt_program_spec {
+    const struct tt_graph *graph; // must outlive the program
+    int64_t limit;                // rows of the largest batch
+    const int *outputs;           // values that must be there after forward
+    int noutputs;
+    int loss;                     // a value of one element; -1: no gradients
+    const int *wanted;            // values whose gradients are wanted: weights, or inputs
+    int nwanted;
+    const int *variable;          // weights that bind() may point elsewhere
+    int nvariable;
+};
+
+/* Compile.  The error names the node.  On success *ret is the caller's, to be freed. */
+TT_MUST_CHECK enum tt_code tt_program_new(const struct tt_program_spec *spec,
+                                          struct tt_program **ret, struct tt_err *err);
+void tt_program_free(struct tt_program *p);
+
+/* The next runs are of n rows, 1 <= n <= limit.  Cheap when n is the last one's. */
+TT_MUST_CHECK enum tt_code tt_program_resize(struct tt_program *p, int64_t n, struct tt_err *err);
+
+/* The tensor of a value, with this run's shape; NULL when the program does not compute it.
+ * Inputs' x is to be written before forward; g is there for wanted values. */
+struct tt_tensor *tt_program_tensor(struct tt_program *p, int value);
+
+/* Let a variable weight be read from x, and its gradient be written to g (NULL: the program's
+ * own place, or none).  Kept until the next call. */
+void tt_program_bind(struct tt_program *p, int value, float *x, float *g);
+
+/* The normalisation layers in graph order, to be set before forward.  norm[i] is that of
+ * node tt_program_norm_node(p, i) of the graph. */
+struct tt_norm *tt_program_norms(struct tt_program *p, int *ret_n);
+int tt_program_norm_node(const struct tt_program *p, int i);
+
+void tt_program_forward(struct tt_program *p);
+
+/* d loss / d wanted into the wanted tensors' g: after forward, once. */
+void tt_program_backward(struct tt_program *p);
+
+/* Bytes that the program holds: activations, gradients, packed weights. */
+size_t tt_program_bytes(const struct tt_program *p);
+
+#endif
