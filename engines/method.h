@@ -30,9 +30,9 @@ enum tt_reset_scope { TT_RESET_NEVER, TT_RESET_REQUEST, TT_RESET_SAMPLE };
 #define TT_RESET_SCOPES "never|request|sample"
 
 enum tt_predict_order {
-    TT_BEFORE, // the answer is from before this batch was learnt from
-    TT_AFTER,  // from a forward pass of its own after it
-    TT_LAST,   // from the last forward pass that made a loss (Tent with steps > 1)
+    TT_PREDICT_BEFORE, // the answer is from before this batch was learnt from
+    TT_PREDICT_AFTER,  // from a forward pass of its own after it
+    TT_PREDICT_LAST,   // from the last forward pass that made a loss (Tent with steps > 1)
 };
 #define TT_PREDICT_ORDERS "before|after|last"
 
