@@ -24,16 +24,19 @@ struct tt_ints {
     struct tt_affine *v;
 };
 
+enum tt_attr_type { TT_AINT, TT_AFLOAT, TT_ASTR, TT_AINTS, TT_AFLOATS, TT_AOTHER };
+
 struct tt_attr {
     const char *name;
-    enum { TT_AINT, TT_AFLOAT, TT_ASTR, TT_AINTS, TT_AFLOATS } type;
+    enum tt_attr_type type;
     int64_t i;
     float f;
     const char *s;
     int64_t n; // of ints, floats
     const int64_t *ints;
     const float *floats;
-    bool used; // somebody asked for it
+    bool used;               // somebody asked for it,
+    enum tt_attr_type asked; // as this type
 };
 
 #define TT_MAXIN 5
@@ -42,14 +45,14 @@ struct tt_attrs {
     struct tt_arena *arena; // lives as long as the graph: for what read() must keep
     int n;
     struct tt_attr *list;
-    int opset; // of the default domain
-    int nin;   // operands as written in the file, missing optional ones included
-    bool given[TT_MAXIN];               // operand i is there
+    int opset;            // of the default domain
+    int nin;              // operands as written in the file, missing optional ones included
+    bool given[TT_MAXIN]; // operand i is there
     const struct tt_ints *ints[TT_MAXIN]; // operand i, where it is of integers
 };
 
-/* Each returns the value, or what is given as default; a wrong type is an error that the
- * importer reports (type < 0 afterwards in *a).  Strings and arrays live as long as the graph. */
+/* Each returns the value, or what is given as default.  An attribute of another type counts as
+ * missing until tt_attrs_done() reports it.  Strings and arrays live as long as the graph. */
 int64_t tt_attr_int(struct tt_attrs *a, const char *name, int64_t def);
 float tt_attr_float(struct tt_attrs *a, const char *name, float def);
 const char *tt_attr_str(struct tt_attrs *a, const char *name, const char *def);
