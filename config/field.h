@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "config/out.h"
 #include "config/yaml.h"
 
 /*
@@ -47,16 +48,16 @@ struct tt_field {
 #define TT_LIVE 1u
 
 /* Rows are written with these; the last row is {0}. */
-#define TT_F(type_, st, member, def_, min_, max_, flags_, help_)                                   \
-    {                                                                                              \
-        .key = #member, .type = (type_), .offset = offsetof(st, member), .def = (def_),            \
-        .min = (min_), .max = (max_), .flags = (flags_), .help = (help_)                           \
+#define TT_F(type_, st, member, def_, min_, max_, flags_, help_)                        \
+    {                                                                                   \
+        .key = #member, .type = (type_), .offset = offsetof(st, member), .def = (def_), \
+        .min = (min_), .max = (max_), .flags = (flags_), .help = (help_)                \
     }
 
-#define TT_E(st, member, def_, choice_, flags_, help_)                                             \
-    {                                                                                              \
-        .key = #member, .type = TT_FENUM, .offset = offsetof(st, member), .def = (def_),           \
-        .choice = (choice_), .flags = (flags_), .help = (help_)                                    \
+#define TT_E(st, member, def_, choice_, flags_, help_)                                   \
+    {                                                                                    \
+        .key = #member, .type = TT_FENUM, .offset = offsetof(st, member), .def = (def_), \
+        .choice = (choice_), .flags = (flags_), .help = (help_)                          \
     }
 
 /* Fill *dst from map by the table: defaults first, then the file.  An unknown key (with the
@@ -67,5 +68,18 @@ struct tt_field {
  * Returns whether nothing was added. */
 bool tt_fields_read(const struct tt_field *table, const struct tt_ynode *map,
                     const char *const *also, void *dst, struct tt_diags *d);
+
+/* Tell that node is not what was wanted: "want <what>, found a list", at its place. */
+void tt_field_mismatch(const struct tt_ynode *node, const char *what, struct tt_diags *d);
+
+/* Say that a key is not known here, with the nearest of known (NULL-terminated). */
+void tt_field_unknown(const struct tt_ynode *node, const char *const *known, struct tt_diags *d);
+
+/* What *src holds as "key: value" lines that read back to the same, keys in table order. */
+void tt_fields_print(const struct tt_field *table, const void *src, int indent, struct tt_out *o);
+
+/* The table as an example: each key with its default, under its help as comments.  A key
+ * without a default is written commented out. */
+void tt_fields_example(const struct tt_field *table, int indent, struct tt_out *o);
 
 #endif

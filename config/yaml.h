@@ -16,13 +16,14 @@ enum tt_ytype { TT_YSCALAR, TT_YLIST, TT_YMAP };
 
 struct tt_ynode {
     enum tt_ytype type;
-    int line, col;         // from 1
-    const char *text;      // scalar; NUL-terminated
-    bool quoted;           // scalar written in quotes: never a number, a bool or null
-    const char *key;       // this node's own key, when it is a map's value
-    int key_line, key_col; // where that key stands
-    int n;                 // list, map: children
+    int line, col;                 // from 1
+    const char *text;              // scalar; NUL-terminated
+    bool quoted;                   // scalar written in quotes: never a number, a bool or null
+    const char *key;               // this node's own key, when it is a map's value
+    int key_line, key_col;         // where that key stands
+    int n;                         // list, map: children
     struct tt_ynode *first, *next; // children, in order; the next of the parent's
+    const char *preset;            // merged in from that preset; NULL: from the file itself
 };
 
 /* The tree of text, in arena; NULL when d got an error (or memory ran out, which is one).
