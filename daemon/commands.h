@@ -6,11 +6,11 @@
  * The verbs of the command line, one file each (daemon/cmd_NAME.c).  argv[0] is the verb.
  * Each returns the exit status: 0 done, 1 it failed and said why, 2 wrong usage.
  */
-#define TT_COMMANDS(X)                                                                             \
-    X(serve, "--config FILE", "run the daemon")                                                    \
-    X(adapt, "MODEL --policy FILE --inputs X.npy", "run a policy over an array, offline")          \
-    X(inspect, "MODEL [--policy FILE] [--json]", "what is in a model, and what a policy selects")  \
-    X(check, "FILE... [--explain --model MODEL]", "check policies and configurations")             \
+#define TT_COMMANDS(X)                                                                            \
+    X(serve, "--config FILE", "run the daemon")                                                   \
+    X(adapt, "MODEL --policy FILE --inputs X.npy", "run a policy over an array, offline")         \
+    X(inspect, "MODEL [--policy FILE] [--json]", "what is in a model, and what a policy selects") \
+    X(check, "FILE... [--explain --model MODEL]", "check policies and configurations")            \
     X(preset, "[NAME]", "list the presets, or print one")
 
 #define TT_COMMAND_DECL(name, args, help) int tt_cmd_##name(int argc, char **argv);

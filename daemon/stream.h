@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_DAEMON_STREAM_H
+#define TT_DAEMON_STREAM_H
+
+#include "daemon/versions.h"
+#include "engines/step.h"
+#include "monitor/guard.h"
+#include "monitor/record.h"
+
+/*
+ * A stream: one client's flow of batches through one model under one policy, without sockets,
+ * threads or clocks; the daemon's workers and `ttad adapt` call the same functions.  It owns its
+ * versions, signals and guard; the plan belongs to the caller and may be shared, or replaced by
+ * one of the same model and method with another limit.  One thread at a time.
+ */
+
+struct tt_policy; // policies/policy.h
+
+/* Where what happens is told.  Members may be NULL.  All records' pointers are borrowed. */
+struct tt_sink {
+    void *ctx;
+    int64_t (*put)(void *ctx, const struct tt_record *r); // returns a ticket
+    /* Until ticket is on the disk; a failure is told, the stream goes on. */
+    enum tt_code (*sync)(void *ctx, int64_t ticket, struct tt_err *err);
+    int64_t (*next_decision)(void *ctx); // a number that was never given out
+    int64_t (*clock_us)(void *ctx);      // monotonic, for latencies; NULL: they are 0
+};
+
+struct tt_stream_spec {
+    const char *name; // copied, like model_name
+    const char *model_name;
+    const struct tt_model *model;
+    const struct tt_policy *policy;
+    const struct tt_plan *plan; // for the layout; not kept
+    struct tt_sink sink;
+    const char *snapshots; // directory of its snapshots; NULL: none are written; copied
+    int64_t now_ms;
+};
+
+struct tt_memory; // of answers, for labels that come later
+
+struct tt_stream {
+    struct tt_arena arena;
+    const char *name, *model_name, *snapshots, *salt;
+    const struct tt_model *model;
+    const struct tt_policy *policy;
+    struct tt_sink sink;
+    struct tt_versions versions;
+    struct tt_signals signals;
+    struct tt_guard guard;
+    struct tt_memory *memory;
+    int classes;
+    int64_t step;             // of the newest version there ever was
+    int64_t updates;          // since the last checkpoint
+    int64_t sample_turn;      // batches since the frozen model was last asked
+    int64_t adapted, skipped; // batches
+    int64_t rollbacks;
+    bool recorded_frozen;
+    float *frozen; // [limit, classes] of the plan: the frozen model's answer
+    int64_t frozen_floats;
+    char reason[TT_LINE_BYTES]; // of the guard's state
+};
+
+struct tt_batch {
+    const char *id; // of the request; "" or NULL: none
+    const float *x; // [rows, row], preprocessed
+    int64_t rows;
+    bool learn; // false: answer only, and why says what to report
+    enum tt_skip why;
+    int64_t now_ms; // wall time
+    int64_t queue_us;
+    float *logits; // [rows, classes]; the answer is written here
+};
+
+struct tt_result {
+    char version[TT_HASH_SHORT + 1]; // that answered
+    int64_t step;
+    bool adapted;
+    enum tt_skip skip;
+    double loss, entropy;                   // NaN: none
+    const char *guard;                      // ok, warn, hold, tripped
+    char rolled_back_to[TT_HASH_SHORT + 1]; // "": nothing was rolled back
+    int64_t infer_us, adapt_us;
+    const int32_t *labels; // [rows] predicted; until the plan's next step
+};
+
+/* A stream at the source version.  On success *ret is the caller's. */
+TT_MUST_CHECK enum tt_code tt_stream_new(const struct tt_stream_spec *spec, struct tt_stream **ret,
+                                         struct tt_err *err);
+void tt_stream_free(struct tt_stream *s); // NULL is nothing
+
+/* Answer a batch, learn from it if policy, guard and caller allow, judge, act on what the guard
+ * decides, record.  1 <= rows <= the plan's limit.  On an error nothing was answered or learnt. */
+TT_MUST_CHECK enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *plan,
+                                          const struct tt_batch *b, struct tt_result *ret,
+                                          struct tt_err *err);
+
+/* What can wait until the answer is on its way: versions that have soaked become good, and are
+ * written to the disk. */
+void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms);
+
+struct tt_labels {
+    const char *id;       // of the request that they are for
+    const int64_t *label; // [n]; -1: not known
+    int64_t n, now_ms;
+};
+struct tt_credited {
+    char version[TT_HASH_SHORT + 1]; // that had answered
+    int64_t n, correct, base_n, base_correct;
+};
+
+/* Credit labels to the version that answered.  TT_ENOTFOUND: the request is not remembered;
+ * TT_ESHAPE: another number of labels; TT_ERANGE: no such class; TT_EBUSY: it has labels already.
+ */
+TT_MUST_CHECK enum tt_code tt_stream_feedback(struct tt_stream *s, const struct tt_labels *l,
+                                              struct tt_credited *ret, struct tt_err *err);
+
+#endif
