@@ -42,7 +42,7 @@ OPT_hostile := -O1 -g3 -DTT_HOSTILE
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 DEPINC  := $(patsubst -I%,-isystem %,$(call pkg,--cflags,$(PKGS)))
 CPPFLAGS += -I. -isystem $(GEN) -D_POSIX_C_SOURCE=200809L $(DEPINC)
-CFLAGS  := -std=c11 $(WARN) $(OPT_$(MODE)) $(SANFLAGS) -fopenmp -fPIE -fstack-protector-strong $(EXTRA_CFLAGS)
+CFLAGS  := -std=c11 $(WARN) $(OPT_$(MODE)) $(SANFLAGS) -fopenmp -ffp-contract=fast -fPIE -fstack-protector-strong $(EXTRA_CFLAGS)
 LDFLAGS += $(SANFLAGS) $(if $(filter cov,$(MODE)),--coverage) -fopenmp -pie -Wl,-z,now
 LDLIBS  := $(call pkg,--libs,$(PKGS)) -lm -pthread
 TLDLIBS := $(call pkg,--libs,$(TPKGS))

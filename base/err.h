@@ -15,25 +15,25 @@
  */
 
 /*   code           name on the wire  may the same request succeed later? */
-#define TT_CODES(X)                                                                                \
-    X(TT_OK, "ok", 0)                                                                              \
-    X(TT_ENOMEM, "out-of-memory", 1)                                                               \
-    X(TT_EIO, "io", 1)                                                                             \
-    X(TT_EPARSE, "malformed", 0)                                                                   \
-    X(TT_ESHAPE, "shape", 0)                                                                       \
-    X(TT_EUNSUPPORTED, "unsupported", 0)                                                           \
-    X(TT_ERANGE, "out-of-range", 0)                                                                \
-    X(TT_ENOTFOUND, "not-found", 0)                                                                \
-    X(TT_EDENIED, "denied", 0)                                                                     \
-    X(TT_EBUSY, "busy", 1)                                                                         \
+#define TT_CODES(X)                      \
+    X(TT_OK, "ok", 0)                    \
+    X(TT_ENOMEM, "out-of-memory", 1)     \
+    X(TT_EIO, "io", 1)                   \
+    X(TT_EPARSE, "malformed", 0)         \
+    X(TT_ESHAPE, "shape", 0)             \
+    X(TT_EUNSUPPORTED, "unsupported", 0) \
+    X(TT_ERANGE, "out-of-range", 0)      \
+    X(TT_ENOTFOUND, "not-found", 0)      \
+    X(TT_EDENIED, "denied", 0)           \
+    X(TT_EBUSY, "busy", 1)               \
     X(TT_ENUMERIC, "not-finite", 0)
 
 #define TT_CODE_ENUM(code, name, retry) code,
 enum tt_code { TT_CODES(TT_CODE_ENUM) TT_NCODES };
 #undef TT_CODE_ENUM
 
-#define TT_ERR_MSG    512
-#define TT_MUST_CHECK __attribute__((warn_unused_result)) // before every fallible function
+#define TT_ERR_MSG            512
+#define TT_MUST_CHECK         __attribute__((warn_unused_result)) // before every fallible function
 #define TT_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
 
 struct tt_err {

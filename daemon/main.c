@@ -19,8 +19,7 @@ static void usage(FILE *to)
 {
     fprintf(to, "usage: ttad COMMAND ...\n\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        fprintf(to, "  ttad %-8s %-38s %s\n", commands[i].name, commands[i].args,
-                commands[i].help);
+        fprintf(to, "  ttad %-8s %-38s %s\n", commands[i].name, commands[i].args, commands[i].help);
     fprintf(to, "\n  ttad COMMAND --help says more; ttad --version\n");
 }
 

@@ -38,8 +38,8 @@ enum tt_predict_order {
 
 /* Which parameters are adapted: kind and member and (any include) and not (any exclude). */
 struct tt_select {
-    unsigned kinds;   // bit 1 << enum tt_kind; 0 with includes: any kind
-    unsigned members; // bit 0: weight, bit 1: bias; 0: both
+    unsigned kinds;                  // bit 1 << enum tt_kind; 0 with includes: any kind
+    unsigned members;                // bit 0: weight, bit 1: bias; 0: both
     struct tt_strs include, exclude; // globs on names: * ? [a-z]; an empty include means all
     int line, col;
 };
@@ -67,7 +67,7 @@ enum tt_image_layout { TT_NCHW, TT_NHWC };
 #define TT_IMAGE_LAYOUTS "nchw|nhwc"
 
 struct tt_preprocess {
-    double scale; // 1/255 by default
+    double scale;               // 1/255 by default
     struct tt_floats mean, std; // one value, or one a channel; empty: 0 and 1
     int layout;                 // enum tt_image_layout; of what clients send
 };

@@ -17,8 +17,8 @@ struct tt_plan; // a policy's method compiled for one model and a largest batch;
  */
 
 /*    slot          key in YAML   what names the part   a list?    may write */
-#define TT_SLOTS(X)                                                                                \
-    X(TT_OBJECTIVE, "objective", "term", true)  /* (plan: loss nodes)    */                        \
+#define TT_SLOTS(X)                                                         \
+    X(TT_OBJECTIVE, "objective", "term", true)  /* (plan: loss nodes)    */ \
     X(TT_OPTIMIZER, "optimizer", "kind", false) /* theta, from grad      */
 
 #define TT_SLOT_ENUM(slot, key, named_by, list) slot,
@@ -39,7 +39,7 @@ struct tt_work {
     int eval;       // losses before this one in this update
     int64_t rows;   // of the batch being learnt from
     double loss;
-    bool bad; // something was not finite: forget the step
+    bool bad;            // something was not finite: forget the step
     float *theta, *grad; // [ntheta], the selected parameters, flat
     const float *theta0; // [ntheta], their source values
     int64_t ntheta;

@@ -10,14 +10,14 @@
  */
 
 /* Why a batch was not learnt from; the names on the wire, in the record and in metrics. */
-#define TT_SKIPS(X)                                                                                \
-    X(TT_SKIP_NONE, "")                                                                            \
-    X(TT_SKIP_SOURCE, "nothing_to_learn") /* the method adapts nothing */                          \
-    X(TT_SKIP_HOLD, "hold")               /* the guard holds the stream */                         \
-    X(TT_SKIP_FROZEN, "frozen")           /* an operator, or the guard, froze it */                \
-    X(TT_SKIP_NOT_FINITE, "not_finite")   /* NaN or Inf in the input, the loss or a gradient */    \
-    X(TT_SKIP_DEADLINE, "deadline")                                                                \
-    X(TT_SKIP_BUDGET, "budget")                                                                    \
+#define TT_SKIPS(X)                                                                             \
+    X(TT_SKIP_NONE, "")                                                                         \
+    X(TT_SKIP_SOURCE, "nothing_to_learn") /* the method adapts nothing */                       \
+    X(TT_SKIP_HOLD, "hold")               /* the guard holds the stream */                      \
+    X(TT_SKIP_FROZEN, "frozen")           /* an operator, or the guard, froze it */             \
+    X(TT_SKIP_NOT_FINITE, "not_finite")   /* NaN or Inf in the input, the loss or a gradient */ \
+    X(TT_SKIP_DEADLINE, "deadline")                                                             \
+    X(TT_SKIP_BUDGET, "budget")                                                                 \
     X(TT_SKIP_FILTERED, "filtered")
 
 #define TT_SKIP_ENUM(skip, name) skip,
@@ -33,12 +33,12 @@ struct tt_outcome {
     bool input_finite;  // no NaN or Inf in x
     bool answer_finite; // none in the logits
     int64_t rows, classes;
-    int64_t updates;       // optimizer steps made
-    double loss;           // of the (last) objective; NaN: there was none
-    double entropy;        // mean over rows of H(softmax), nats
-    double confidence;     // mean over rows of max softmax
-    double grad_norm;      // L2 over theta; NaN: no gradient
-    double param_drift;    // |theta - theta0| / |theta0| of the new version; 0 when nothing selected
+    int64_t updates;    // optimizer steps made
+    double loss;        // of the (last) objective; NaN: there was none
+    double entropy;     // mean over rows of H(softmax), nats
+    double confidence;  // mean over rows of max softmax
+    double grad_norm;   // L2 over theta; NaN: no gradient
+    double param_drift; // |theta - theta0| / |theta0| of the new version; 0 when nothing selected
     const int32_t *labels; // [rows] argmax; these three until the plan's next step
     const float *mean_p;   // [classes] mean softmax
     const int64_t *counts; // [classes] of labels

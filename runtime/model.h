@@ -10,12 +10,12 @@
  * everybody.  A parameter is a weight that a person would call one: it has a kind, after
  * the operator that uses it, and a member, after the operand that it is.
  */
-#define TT_KINDS(X) /* the name in policies, what it is */                                         \
-    X(TT_KIND_BN, "bn", "batch normalisation")                                                     \
-    X(TT_KIND_LN, "ln", "layer normalisation")                                                     \
-    X(TT_KIND_GN, "gn", "group normalisation")                                                     \
-    X(TT_KIND_CONV, "conv", "convolution")                                                         \
-    X(TT_KIND_LINEAR, "linear", "matrix product")                                                  \
+#define TT_KINDS(X) /* the name in policies, what it is */ \
+    X(TT_KIND_BN, "bn", "batch normalisation")             \
+    X(TT_KIND_LN, "ln", "layer normalisation")             \
+    X(TT_KIND_GN, "gn", "group normalisation")             \
+    X(TT_KIND_CONV, "conv", "convolution")                 \
+    X(TT_KIND_LINEAR, "linear", "matrix product")          \
     X(TT_KIND_OTHER, "other", "anything else")
 
 #define TT_KIND_ENUM(kind, name, help) kind,

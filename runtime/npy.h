@@ -16,7 +16,8 @@ struct tt_npy {
     int64_t n;        // elements
 };
 
-/* Read from bytes that must outlive *ret.  The error says which byte or key, and what was wanted. */
+/* Read from bytes that must outlive *ret.  The error says which byte or key, and what was wanted.
+ */
 TT_MUST_CHECK enum tt_code tt_npy_read(const void *data, size_t n, struct tt_npy *ret,
                                        struct tt_err *err);
 

@@ -10,14 +10,14 @@
 
 /* Which statistics a batch normalisation uses; set before each forward by who runs it. */
 struct tt_norm {
-    float prior, batch;      // mean = prior * mean0 + batch * batch mean; variance alike
-    bool unbiased;           // the batch's variance with n - 1
-    bool through;            // gradients flow through the batch's statistics
-    bool measure;            // fill batch_mean and batch_var even when batch is 0
-    const float *mean0;      // [C]; where the prior is; the node's own operands by default
-    const float *var0;       // [C]
-    float *batch_mean;       // [C], written by forward when batch != 0 or measure
-    float *batch_var;        // [C], unbiased or not as asked
+    float prior, batch; // mean = prior * mean0 + batch * batch mean; variance alike
+    bool unbiased;      // the batch's variance with n - 1
+    bool through;       // gradients flow through the batch's statistics
+    bool measure;       // fill batch_mean and batch_var even when batch is 0
+    const float *mean0; // [C]; where the prior is; the node's own operands by default
+    const float *var0;  // [C]
+    float *batch_mean;  // [C], written by forward when batch != 0 or measure
+    float *batch_var;   // [C], unbiased or not as asked
 };
 
 /* One application of an operator in a compiled program. */
@@ -29,15 +29,15 @@ struct tt_node {
     bool constant[TT_MAXIN];        // in[i]->x is never written after compile
     bool add[TT_MAXIN];             // backward adds to in[i]->g; false: it overwrites
     struct tt_tensor *out;
-    const void *attr;             // the operator's own struct; NULL when it has none
-    int64_t batch;                // of this run: what tt_affine's b is multiplied with
-    int64_t nsaved[TT_MAXSAVED];  // floats to keep from forward to backward, set by shape
-    float *saved[TT_MAXSAVED];    //
-    int64_t nkept;                // floats that live as long as the program, set by shape
-    float *kept;                  // zeroed at compile
-    int64_t nscratch;             // floats for the time of one call, set by shape
-    float *scratch;               //
-    struct tt_norm *norm;         // of a batch normalisation
+    const void *attr;            // the operator's own struct; NULL when it has none
+    int64_t batch;               // of this run: what tt_affine's b is multiplied with
+    int64_t nsaved[TT_MAXSAVED]; // floats to keep from forward to backward, set by shape
+    float *saved[TT_MAXSAVED];   //
+    int64_t nkept;               // floats that live as long as the program, set by shape
+    float *kept;                 // zeroed at compile
+    int64_t nscratch;            // floats for the time of one call, set by shape
+    float *scratch;              //
+    struct tt_norm *norm;        // of a batch normalisation
 };
 
 enum tt_layout_rule {
@@ -63,8 +63,10 @@ struct tt_op {
     const char *source; // where the formula comes from
     size_t attr_size;   // of its own struct
     enum tt_layout_rule layout;
-    bool inplace; // the result may lie where operand 0 does; needs equal sizes
+    bool inplace; // the result may lie where operand 0 does, and operand 0's gradient where the
+                  // result's does, when sizes are equal
     bool view;    // the result is operand 0's values in the same order: nothing is computed
+    bool norm;    // normalises with statistics: its nodes get a struct tt_norm
 
     /* Fill attr from the file's attributes and integer operands.  NULL: has neither. */
     enum tt_code (*read)(struct tt_attrs *a, void *attr, struct tt_err *err);
@@ -75,8 +77,8 @@ struct tt_op {
     void (*forward)(struct tt_node *n);
     /* Which values backward reads, given whose in[]->g is wanted.  NULL: none. */
     unsigned (*reads)(const struct tt_node *n, const bool wants[TT_MAXIN]);
-    /* Write, or add to where add[i], every non-NULL in[i]->g from out->g.
-     * NULL: no gradient passes. */
+    /* Write, or add to where add[i], every non-NULL in[i]->g from out->g, from the last
+     * operand to the first.  NULL: no gradient passes. */
     void (*backward)(struct tt_node *n);
 };
 

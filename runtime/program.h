@@ -17,10 +17,10 @@ struct tt_program_spec {
     int64_t limit;                // rows of the largest batch
     const int *outputs;           // values that must be there after forward
     int noutputs;
-    int loss;                     // a value of one element; -1: no gradients
-    const int *wanted;            // values whose gradients are wanted: weights, or inputs
+    int loss;          // a value of one element; -1: no gradients
+    const int *wanted; // values whose gradients are wanted: weights, or inputs
     int nwanted;
-    const int *variable;          // weights that bind() may point elsewhere
+    const int *variable; // weights that bind() may point elsewhere
     int nvariable;
 };
 

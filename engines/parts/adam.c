@@ -12,7 +12,8 @@ static const struct tt_field fields[] = {
     TT_F(TT_FFLOAT, struct options, beta1, "0.9", 0, 0.999999, 0, "decay of the first moment"),
     TT_F(TT_FFLOAT, struct options, beta2, "0.999", 0, 0.999999, 0, "decay of the second moment"),
     TT_F(TT_FFLOAT, struct options, eps, "1e-8", 1e-16, 1, 0, "added to the root, against 0/0"),
-    TT_F(TT_FFLOAT, struct options, weight_decay, "0", 0, 1, 0, "L2 penalty, added to the gradient"),
+    TT_F(TT_FFLOAT, struct options, weight_decay, "0", 0, 1, 0,
+         "L2 penalty, added to the gradient"),
     {0},
 };
 

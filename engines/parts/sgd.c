@@ -10,7 +10,8 @@ static const struct tt_field fields[] = {
     TT_F(TT_FFLOAT, struct options, lr, NULL, 0, 100, 0, "learning rate"),
     TT_F(TT_FFLOAT, struct options, momentum, "0", 0, 1, 0, "of the velocity"),
     TT_F(TT_FFLOAT, struct options, dampening, "0", 0, 1, 0, "of the gradient in the velocity"),
-    TT_F(TT_FFLOAT, struct options, weight_decay, "0", 0, 1, 0, "L2 penalty, added to the gradient"),
+    TT_F(TT_FFLOAT, struct options, weight_decay, "0", 0, 1, 0,
+         "L2 penalty, added to the gradient"),
     TT_F(TT_FBOOL, struct options, nesterov, "false", 0, 0, 0, "look ahead along the velocity"),
     {0},
 };

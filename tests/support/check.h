@@ -16,7 +16,7 @@
  */
 void check_close(double got, double want, double rtol, double atol, const char *what,
                  const char *file, int line);
-#define assert_close(got, want, rtol, atol)                                                        \
+#define assert_close(got, want, rtol, atol) \
     check_close((double)(got), (double)(want), (rtol), (atol), #got, __FILE__, __LINE__)
 
 /* The bytes of a file, malloc'ed, NUL-terminated; fails the test when there is none. */

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_RUNTIME_KERNELS_H
+#define TT_RUNTIME_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * The inner loops that are not BLAS's: each works on one thread's share of plain arrays.
+ * They are compiled three times, for AVX-512, for AVX2 and for the baseline, and the
+ * processor chooses the row (not target_clones: its resolvers run before the sanitizers do).
+ */
+#define TT_NR       16  // columns of a tile; packed weights come in panels of so many
+#define TT_MAX_MR   14  // rows of the widest tile
+#define TT_BN_CHUNK 512 // rows whose statistics are taken together; never depends on threads
+
+struct tt_kernels {
+    const char *name;
+    int mr; // rows of a tile
+
+    /* One tile of an implicit matrix product: for r < mr, j < nr
+     *   c[r][j] (+)= bias[j] + sum over t < taps, k < K of a[t * MR + r][k] b[(t K + k) NR + j]
+     * a has MR pointers a tap, those from mr on valid to read.  bias may be NULL. */
+    void (*tile)(float *const *c, int mr, int nr, const float *const *a, int taps, int64_t K,
+                 const float *b, const float *bias, bool add);
+
+    /* x [R, C]: sum[c] = sum of x, dev[c] = sum of (x - mean of these R rows)^2; R <= TT_BN_CHUNK
+     */
+    void (*bn_stats)(const float *x, int64_t R, int64_t C, double *sum, double *dev);
+    /* y = x scale[c] + shift[c] */
+    void (*bn_apply)(float *y, const float *x, const float *scale, const float *shift, int64_t R,
+                     int64_t C);
+    /* s1[c] = sum of dy, s2[c] = sum of dy (x - mean[c]); R <= TT_BN_CHUNK */
+    void (*bn_sums)(const float *dy, const float *x, const float *mean, int64_t R, int64_t C,
+                    double *s1, double *s2);
+    /* dx (+)= a[c] dy + b[c] x + d[c] */
+    void (*bn_grad)(float *dx, const float *dy, const float *x, const float *a, const float *b,
+                    const float *d, int64_t R, int64_t C, bool add);
+
+    void (*relu)(float *y, const float *x, int64_t n);
+    void (*relu_grad)(float *dx, const float *dy, const float *y, int64_t n, bool add);
+    void (*sum2)(float *y, const float *a, const float *b, int64_t n); // y = a + b
+    void (*copy)(float *y, const float *x, int64_t n, bool add);       // y (+)= x
+};
+
+/* The row for this processor. */
+const struct tt_kernels *tt_kernels(void);
+
+/* Every row that this processor can run, for the tests; ends with NULL. */
+const struct tt_kernels *const *tt_kernels_all(void);
+
+#endif

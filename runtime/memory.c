@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One memory plan by liveness: everything that a run writes gets a slot with a first and a
+ * last time; slots whose times do not overlap may share memory.  Largest first, each at the
+ * lowest place that is free for its time (Pisarchyk and Lee 2020, greedy by size).
+ */
+#include "runtime/compile.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ROUND 16 // floats: slots begin on a cache line
+
+static int forever(const struct tt_program *p)
+{
+    return 2 * p->nnodes;
+}
+
+static int add_slot(struct tt_program *p, int64_t floats, int first, int last)
+{
+    p->slots[p->nslots] = (struct tt_store_slot){
+        .floats = (floats + ROUND - 1) / ROUND * ROUND, .first = first, .last = last};
+    return p->nslots++;
+}
+
+static void stretch(struct tt_store_slot *s, int first, int last)
+{
+    if (first < s->first)
+        s->first = first;
+    if (last > s->last)
+        s->last = last;
+}
+
+/* When each tensor's values are read last. */
+static void find_last_uses(struct tt_program *p)
+{
+    for (int i = 0; i < p->nnodes; i++) {
+        struct tt_pnode *n = &p->nodes[i];
+        int back = 2 * p->nnodes - 1 - i;
+
+        for (int k = 0; k < n->n.nin; k++) {
+            struct tt_ptensor *t = n->in[k] < 0 ? NULL : &p->tensors[n->in[k]];
+
+            if (!t)
+                continue;
+            if (t->last < i)
+                t->last = i;
+            if (n->backward && (n->reads & TT_READS_IN(k)) && t->last < back)
+                t->last = back;
+        }
+        if (n->backward && (n->reads & TT_READS_OUT) && p->tensors[n->out].last < back)
+            p->tensors[n->out].last = back;
+    }
+    for (int t = 0; t < p->ntensors; t++)
+        if (p->tensors[t].output || p->tensors[t].input)
+            p->tensors[t].last = forever(p);
+}
+
+/* A node may write over operand 0 when nothing reads its storage afterwards. */
+static bool may_overwrite(const struct tt_program *p, int i)
+{
+    const struct tt_pnode *n = &p->nodes[i];
+    const struct tt_ptensor *from = &p->tensors[n->in[0]], *to = &p->tensors[n->out];
+
+    if (!n->n.op->inplace || from->xstore < 0 || tt_len(&from->t) != tt_len(&to->t) ||
+        from->t.layout != to->t.layout || p->slots[from->xstore].last > i)
+        return false;
+    for (int k = 1; k < n->n.nin; k++) // an operand that lies there too would be destroyed
+        if (n->in[k] >= 0 && p->tensors[n->in[k]].xstore == from->xstore)
+            return false;
+    return true;
+}
+
+static void store_values(struct tt_program *p)
+{
+    for (int t = 0; t < p->ntensors; t++)
+        if (p->tensors[t].input)
+            p->tensors[t].xstore = add_slot(p, tt_len(&p->tensors[t].t), -1, forever(p));
+    for (int i = 0; i < p->nnodes; i++) {
+        struct tt_pnode *n = &p->nodes[i];
+        struct tt_ptensor *out = &p->tensors[n->out];
+        int last = out->last > i ? out->last : i;
+
+        if (n->alias && p->tensors[n->in[0]].xstore < 0)
+            n->alias = false; // a weight is not ours to share
+        if (n->alias || may_overwrite(p, i)) {
+            out->xstore = p->tensors[n->in[0]].xstore;
+            stretch(&p->slots[out->xstore], i, last);
+        } else {
+            out->xstore = add_slot(p, tt_len(&out->t), i, last);
+        }
+    }
+}
+
+static void store_gradients(struct tt_program *p)
+{
+    if (p->loss >= 0 && p->tensors[p->loss].grad)
+        p->tensors[p->loss].gfirst = p->nnodes;
+    for (int i = p->nnodes - 1; i >= 0; i--) { // in backward order: results before operands
+        struct tt_pnode *n = &p->nodes[i];
+        struct tt_ptensor *out = &p->tensors[n->out];
+        int now = 2 * p->nnodes - 1 - i;
+
+        if (!n->backward)
+            continue;
+        if (out->gstore < 0)
+            out->gstore = add_slot(p, tt_len(&out->t), out->gfirst, now);
+        for (int k = n->n.nin - 1; k >= 0; k--) {
+            struct tt_ptensor *t = n->in[k] < 0 ? NULL : &p->tensors[n->in[k]];
+            int last;
+
+            if (!t || !t->grad || t->gstore >= 0)
+                continue;
+            last = t->wanted || t->node < 0 ? forever(p) : 2 * p->nnodes - 1 - t->node;
+            if (k == 0 && !n->n.add[0] && (n->alias || n->n.op->inplace) && !out->wanted &&
+                tt_len(&t->t) == tt_len(&out->t) && t->t.layout == out->t.layout) {
+                t->gstore = out->gstore;
+                n->galias = true;
+                stretch(&p->slots[t->gstore], now, last);
+            } else {
+                t->gstore = add_slot(p, tt_len(&t->t), now, last);
+            }
+        }
+    }
+}
+
+static void store_node_memory(struct tt_program *p)
+{
+    int64_t scratch = 0;
+
+    for (int i = 0; i < p->nnodes; i++) {
+        struct tt_pnode *n = &p->nodes[i];
+        int back = 2 * p->nnodes - 1 - i;
+
+        for (int k = 0; k < TT_MAXSAVED; k++)
+            if (n->n.nsaved[k])
+                n->saved[k] = add_slot(p, n->n.nsaved[k], i, n->backward ? back : i);
+        if (n->n.nkept)
+            n->kept = add_slot(p, n->n.nkept, -1, forever(p));
+        if (n->n.nscratch > scratch)
+            scratch = n->n.nscratch;
+        if (n->n.op->norm) {
+            int64_t C = p->tensors[n->in[0]].t.dim[1];
+
+            /* mean and variance of the batch, side by side */
+            n->saved[TT_MAXSAVED - 1] =
+                add_slot(p, 2 * ((C + ROUND - 1) / ROUND * ROUND), -1, forever(p));
+        }
+    }
+    if (scratch)
+        p->scratch = add_slot(p, scratch, -1, forever(p)); // one node works at a time
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const struct tt_store_slot *x = *(const struct tt_store_slot *const *)a;
+    const struct tt_store_slot *y = *(const struct tt_store_slot *const *)b;
+
+    if (x->floats != y->floats)
+        return x->floats < y->floats ? 1 : -1;
+    return x < y ? -1 : x > y;
+}
+
+/* The lowest offset at which s overlaps none of the placed slots that live at its time. */
+static int64_t lowest_free(struct tt_store_slot **placed, int n, const struct tt_store_slot *s)
+{
+    int64_t at = 0;
+
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (int i = 0; i < n; i++) {
+            const struct tt_store_slot *o = placed[i];
+
+            if (o->last < s->first || o->first > s->last || o->offset >= at + s->floats ||
+                o->offset + o->floats <= at)
+                continue;
+            at = o->offset + o->floats;
+            moved = true;
+        }
+    }
+    return at;
+}
+
+static enum tt_code place(struct tt_program *p, struct tt_err *err)
+{
+    struct tt_store_slot **order = TT_NEW(&p->arena, p->nslots + 1, struct tt_store_slot *);
+
+    if (!order)
+        return tt_fail(err, TT_ENOMEM, "out of memory while planning memory");
+    for (int i = 0; i < p->nslots; i++)
+        order[i] = &p->slots[i];
+    qsort(order, (size_t)p->nslots, sizeof *order, by_size);
+    p->nblock = 0;
+    for (int i = 0; i < p->nslots; i++) {
+        order[i]->offset = lowest_free(order, i, order[i]);
+        if (order[i]->offset + order[i]->floats > p->nblock)
+            p->nblock = order[i]->offset + order[i]->floats;
+    }
+    p->block = TT_NEW(&p->arena, p->nblock + 1, float);
+    if (!p->block)
+        return tt_fail(err, TT_ENOMEM, "no memory for %lld MB of activations at %lld rows a batch",
+                       (long long)(p->nblock * 4 >> 20), (long long)p->limit);
+    return TT_OK;
+}
+
+static float *at(const struct tt_program *p, int slot)
+{
+    return slot < 0 ? NULL : p->block + p->slots[slot].offset;
+}
+
+static void point(struct tt_program *p)
+{
+    for (int t = 0; t < p->ntensors; t++) {
+        struct tt_ptensor *pt = &p->tensors[t];
+
+        if (pt->xstore >= 0)
+            pt->t.x = at(p, pt->xstore);
+        pt->t.g = pt->grad ? at(p, pt->gstore) : NULL;
+    }
+    for (int i = 0; i < p->nnodes; i++) {
+        struct tt_node *n = &p->nodes[i].n;
+
+        for (int k = 0; k < TT_MAXSAVED; k++)
+            n->saved[k] = n->nsaved[k] ? at(p, p->nodes[i].saved[k]) : NULL;
+        n->kept = at(p, p->nodes[i].kept);
+        n->scratch = n->nscratch ? at(p, p->scratch) : NULL;
+        if (n->norm) {
+            int64_t C = n->in[0]->dim[1];
+
+            n->norm->batch_mean = at(p, p->nodes[i].saved[TT_MAXSAVED - 1]);
+            n->norm->batch_var = n->norm->batch_mean + (C + ROUND - 1) / ROUND * ROUND;
+        }
+    }
+}
+
+enum tt_code tt_plan_storage(struct tt_program *p, struct tt_err *err)
+{
+    p->scratch = -1;
+    p->max_slots = 2 * p->ntensors + (TT_MAXSAVED + 2) * p->nnodes + 1;
+    p->slots = TT_NEW(&p->arena, p->max_slots, struct tt_store_slot);
+    if (!p->slots)
+        return tt_fail(err, TT_ENOMEM, "out of memory while planning memory");
+    find_last_uses(p);
+    store_values(p);
+    if (p->loss >= 0)
+        store_gradients(p);
+    store_node_memory(p);
+    if (place(p, err) != TT_OK)
+        return err->code;
+    point(p);
+    return TT_OK;
+}

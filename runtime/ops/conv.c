@@ -1,0 +1,512 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Two-dimensional convolution as an implicit matrix product: for each tap of the kernel, rows
+ * are pixels, read where they lie, and columns are output channels, packed in panels.  A table
+ * of offsets, made once, says where the pixel of each tap is, or that it is padding.  The
+ * gradient to the input is the same product with the kernel turned: the pixels of the input
+ * fall into stride x stride phases, each with its own taps, so that no tap is wasted on zeros.
+ */
+#include <cblas.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "runtime/kernels.h"
+#include "runtime/op.h"
+
+struct attr {
+    int64_t kernel[2], stride[2], pad[4], dilation[2], groups; // pad: top, left, bottom, right
+    int auto_pad;                                              // 0: as given, 1: upper, 2: lower
+};
+
+static enum tt_code pair(struct tt_attrs *a, const char *name, int want, int64_t def, int64_t low,
+                         int64_t *to, struct tt_err *err)
+{
+    int64_t n;
+    const int64_t *v = tt_attr_ints(a, name, &n);
+
+    if (v && n != want)
+        return tt_fail(err, TT_EUNSUPPORTED, "attribute '%s' has %lld values, want %d (2-D)", name,
+                       (long long)n, want);
+    for (int i = 0; i < want; i++) {
+        to[i] = v ? v[i] : def;
+        if (to[i] < low || to[i] > 4096)
+            return tt_fail(err, TT_ERANGE, "attribute '%s': %lld is outside [%lld, 4096]", name,
+                           (long long)to[i], (long long)low);
+    }
+    return TT_OK;
+}
+
+static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err)
+{
+    struct attr *c = (struct attr *)attr;
+    const char *how = tt_attr_str(a, "auto_pad", "NOTSET");
+
+    c->groups = tt_attr_int(a, "group", 1);
+    if (c->groups < 1)
+        return tt_fail(err, TT_ERANGE, "attribute 'group' is %lld, want at least 1",
+                       (long long)c->groups);
+    if (strcmp(how, "NOTSET") && strcmp(how, "VALID") && strncmp(how, "SAME_", 5))
+        return tt_fail(err, TT_ERANGE, "attribute 'auto_pad': '%s' is not known", how);
+    c->auto_pad = !strcmp(how, "SAME_UPPER") ? 1 : !strcmp(how, "SAME_LOWER") ? 2 : 0;
+    if (pair(a, "kernel_shape", 2, 0, 0, c->kernel, err) != TT_OK ||
+        pair(a, "strides", 2, 1, 1, c->stride, err) != TT_OK ||
+        pair(a, "pads", 4, 0, 0, c->pad, err) != TT_OK ||
+        pair(a, "dilations", 2, 1, 1, c->dilation, err) != TT_OK)
+        return err->code;
+    return TT_OK;
+}
+
+/* ---- geometry ------------------------------------------------------------------------------ */
+
+struct geometry {
+    int64_t C, O, H[2], OH[2], K[2], stride[2], pad[2], dilation[2], groups, Cg, Og;
+    int64_t taps, panels, panels_back; // of one group
+    int64_t table, table_back;         // ints
+    int64_t packed, packed_back;       // floats
+};
+
+static void measure(const struct tt_node *n, struct geometry *g)
+{
+    const struct attr *a = (const struct attr *)n->attr;
+    const struct tt_tensor *x = n->in[0], *w = n->in[1];
+
+    *g = (struct geometry){.C = x->dim[1], .O = w->dim[0], .groups = a->groups};
+    g->Cg = w->dim[1];
+    g->Og = g->O / g->groups;
+    for (int i = 0; i < 2; i++) {
+        int64_t reach, total = a->pad[i] + a->pad[i + 2];
+
+        g->H[i] = x->dim[2 + i];
+        g->K[i] = w->dim[2 + i];
+        g->stride[i] = a->stride[i];
+        g->dilation[i] = a->dilation[i];
+        g->pad[i] = a->pad[i];
+        reach = (g->K[i] - 1) * g->dilation[i] + 1;
+        if (a->auto_pad) {
+            g->OH[i] = (g->H[i] + g->stride[i] - 1) / g->stride[i];
+            total = (g->OH[i] - 1) * g->stride[i] + reach - g->H[i];
+            total = total < 0 ? 0 : total;
+            g->pad[i] = a->auto_pad == 1 ? total / 2 : total - total / 2;
+        } else {
+            g->OH[i] = g->H[i] + total < reach ? 0 : (g->H[i] + total - reach) / g->stride[i] + 1;
+        }
+    }
+    g->taps = g->K[0] * g->K[1];
+    g->panels = (g->Og + TT_NR - 1) / TT_NR;
+    g->panels_back = (g->Cg + TT_NR - 1) / TT_NR;
+    g->table = g->OH[0] * g->OH[1] * g->taps;
+    g->table_back = g->H[0] * g->H[1] * g->taps; // an upper bound: phases share the taps out
+    g->packed = g->groups * g->panels * TT_NR * g->taps * g->Cg;
+    g->packed_back = g->groups * g->panels_back * TT_NR * g->taps * g->Og;
+}
+
+/* What a node keeps: marks, then tables, then packed weights. */
+#define MARKS 16 // floats; [0] forward tables made, [1] forward packed, [2] [3] the same, back
+
+static float *at_table(const struct tt_node *n)
+{
+    return n->kept + MARKS;
+}
+
+static float *at_table_back(const struct tt_node *n, const struct geometry *g)
+{
+    return at_table(n) + g->table;
+}
+
+/* Which pixel of the input each row of a phase is. */
+static float *at_places(const struct tt_node *n, const struct geometry *g)
+{
+    return at_table_back(n, g) + g->table_back;
+}
+
+static float *at_packed(const struct tt_node *n, const struct geometry *g)
+{
+    return at_places(n, g) + g->H[0] * g->H[1];
+}
+
+static float *at_packed_back(const struct tt_node *n, const struct geometry *g)
+{
+    return at_packed(n, g) + g->packed;
+}
+
+static enum tt_code check(const struct tt_node *n, struct tt_err *err)
+{
+    const struct attr *a = (const struct attr *)n->attr;
+    const struct tt_tensor *x = n->in[0], *w = n->in[1], *b = n->in[2];
+
+    if (x->ndim != 4 || w->ndim != 4)
+        return tt_fail(err, TT_EUNSUPPORTED, "input '%s' has %d dimensions, want 4 [N, C, H, W]",
+                       x->name, x->ndim);
+    for (int i = 0; i < 4; i++)
+        if (x->dim[i] < 1 || w->dim[i] < 1)
+            return tt_fail(err, TT_ESHAPE, "input or weight is empty");
+    if (w->dim[1] * a->groups != x->dim[1] || w->dim[0] % a->groups)
+        return tt_fail(err, TT_ESHAPE,
+                       "input '%s' has %lld channels, weight '%s' wants %lld in %lld groups",
+                       x->name, (long long)x->dim[1], w->name, (long long)(w->dim[1] * a->groups),
+                       (long long)a->groups);
+    for (int i = 0; i < 2; i++)
+        if (a->kernel[i] && a->kernel[i] != w->dim[2 + i])
+            return tt_fail(err, TT_ESHAPE, "kernel_shape says %lld, weight '%s' has %lld",
+                           (long long)a->kernel[i], w->name, (long long)w->dim[2 + i]);
+    if (b && (b->ndim != 1 || b->dim[0] != w->dim[0]))
+        return tt_fail(err, TT_ESHAPE, "bias '%s' does not have the %lld output channels", b->name,
+                       (long long)w->dim[0]);
+    return TT_OK;
+}
+
+static enum tt_code shape(struct tt_node *n, struct tt_err *err)
+{
+    struct geometry g;
+
+    if (check(n, err) != TT_OK)
+        return err->code;
+    measure(n, &g);
+    if (g.OH[0] < 1 || g.OH[1] < 1)
+        return tt_fail(err, TT_ESHAPE, "the kernel %lldx%lld is larger than the padded input",
+                       (long long)g.K[0], (long long)g.K[1]);
+    if (g.taps > 4096 / TT_MAX_MR)
+        return tt_fail(err, TT_EUNSUPPORTED, "a kernel of %lldx%lld, want at most %d taps",
+                       (long long)g.K[0], (long long)g.K[1], 4096 / TT_MAX_MR);
+    n->out->ndim = 4;
+    n->out->dim[0] = n->in[0]->dim[0];
+    n->out->dim[1] = g.O;
+    n->out->dim[2] = g.OH[0];
+    n->out->dim[3] = g.OH[1];
+    n->nkept = MARKS + g.table + g.table_back + g.H[0] * g.H[1] + g.packed + g.packed_back;
+    n->nsaved[0] = g.C > g.O ? g.C : g.O; // zeros, what padding reads
+    if (!n->constant[1])                  // for the weight's gradient: one image's columns
+        n->nscratch = g.OH[0] * g.OH[1] * g.taps * g.Cg + g.taps * g.Cg * g.Og;
+    return TT_OK;
+}
+
+/* ---- the product --------------------------------------------------------------------------- */
+
+/* One implicit product: rows of pixels, the same for every image and group. */
+struct product {
+    int64_t images, pixels; // of each image
+    int taps;
+    int64_t K, N;             // of one group
+    const int32_t *offset;    // [pixels][taps] where the pixel is in an image; -1: padding
+    const int32_t *to;        // [pixels] which pixel of the result; NULL: the same
+    const float *x, *zeros;   // images; padding
+    int64_t x_image, x_pixel; // floats between images, pixels
+    float *y;
+    int64_t y_image, y_pixel;
+    const float *packed, *bias; // [panel][tap][K][TT_NR]
+    bool add;
+};
+
+#define POINTERS  4096 // of one group of tiles, on the stack
+#define MAX_TILES 64   // in a group: they share each panel while it is in the cache
+
+/* Rows [row, row + count) of the product; count fits the pointers. */
+static void run_tiles(const struct product *p, const struct tt_kernels *k, int64_t row,
+                      int64_t count)
+{
+    const float *from[POINTERS];
+    float *to[MAX_TILES * TT_MAX_MR], *c[TT_MAX_MR];
+    int64_t tiles = (count + k->mr - 1) / k->mr;
+
+    for (int64_t i = 0; i < tiles * k->mr; i++) {
+        int64_t r = row + (i < count ? i : count - 1), image = r / p->pixels;
+        int64_t pixel = r - image * p->pixels;
+        const float *x = p->x + image * p->x_image;
+        const int32_t *offset = p->offset + pixel * p->taps;
+        const float **f = from + (i / k->mr) * p->taps * k->mr + i % k->mr;
+
+        to[i] = p->y + image * p->y_image + (p->to ? p->to[pixel] : pixel) * p->y_pixel;
+        for (int t = 0; t < p->taps; t++)
+            f[t * k->mr] = offset[t] < 0 ? p->zeros : x + offset[t] * p->x_pixel;
+    }
+    for (int64_t j = 0; j < p->N; j += TT_NR) {
+        const float *b = p->packed + j * p->taps * p->K;
+        int nr = p->N - j < TT_NR ? (int)(p->N - j) : TT_NR;
+
+        for (int64_t i = 0; i < tiles; i++) {
+            int64_t left = count - i * k->mr;
+
+            for (int r = 0; r < k->mr; r++)
+                c[r] = to[i * k->mr + r] + j;
+            k->tile(c, left < k->mr ? (int)left : k->mr, nr, from + i * p->taps * k->mr, p->taps,
+                    p->K, b, p->bias ? p->bias + j : NULL, p->add);
+        }
+    }
+}
+
+static void run_product(const struct product *p)
+{
+    const struct tt_kernels *k = tt_kernels();
+    int64_t rows = p->images * p->pixels, tiles = POINTERS / (p->taps * k->mr);
+    int64_t step;
+
+    if (tiles > MAX_TILES)
+        tiles = MAX_TILES;
+    step = tiles * k->mr;
+#pragma omp parallel for schedule(static) if (rows * p->taps * p->K * p->N > 100000)
+    for (int64_t row = 0; row < rows; row += step)
+        run_tiles(p, k, row, rows - row < step ? rows - row : step);
+}
+
+/* ---- forward ------------------------------------------------------------------------------- */
+
+static void make_table(const struct geometry *g, int32_t *table)
+{
+    for (int64_t oh = 0; oh < g->OH[0]; oh++)
+        for (int64_t ow = 0; ow < g->OH[1]; ow++)
+            for (int64_t kh = 0; kh < g->K[0]; kh++)
+                for (int64_t kw = 0; kw < g->K[1]; kw++) {
+                    int64_t h = oh * g->stride[0] - g->pad[0] + kh * g->dilation[0];
+                    int64_t w = ow * g->stride[1] - g->pad[1] + kw * g->dilation[1];
+                    bool inside = h >= 0 && h < g->H[0] && w >= 0 && w < g->H[1];
+
+                    *table++ = inside ? (int32_t)(h * g->H[1] + w) : -1;
+                }
+}
+
+/* w [O, Cg, taps] into panels [group][panel][tap][Cg][TT_NR], short ones filled up with 0. */
+static void pack(const struct geometry *g, const float *w, float *to)
+{
+    for (int64_t i = 0; i < g->groups * g->panels; i++) {
+        int64_t o0 = i / g->panels * g->Og + i % g->panels * TT_NR;
+        int64_t end = (i / g->panels + 1) * g->Og;
+
+        for (int64_t t = 0; t < g->taps; t++)
+            for (int64_t c = 0; c < g->Cg; c++)
+                for (int64_t j = 0; j < TT_NR; j++)
+                    *to++ = o0 + j < end ? w[((o0 + j) * g->Cg + c) * g->taps + t] : 0;
+    }
+}
+
+static void forward(struct tt_node *n)
+{
+    struct geometry g;
+    int32_t *table;
+
+    measure(n, &g);
+    table = (int32_t *)(void *)at_table(n);
+    if (!n->kept[0])
+        make_table(&g, table);
+    if (!n->kept[1] || !n->constant[1])
+        pack(&g, n->in[1]->x, at_packed(n, &g));
+    n->kept[0] = n->kept[1] = 1;
+    memset(n->saved[0], 0, sizeof(float) * (size_t)n->nsaved[0]);
+    for (int64_t i = 0; i < g.groups; i++)
+        run_product(&(struct product){
+            .images = n->in[0]->dim[0],
+            .pixels = g.OH[0] * g.OH[1],
+            .taps = (int)g.taps,
+            .K = g.Cg,
+            .N = g.Og,
+            .offset = table,
+            .x = n->in[0]->x + i * g.Cg,
+            .zeros = n->saved[0],
+            .x_image = g.H[0] * g.H[1] * g.C,
+            .x_pixel = g.C,
+            .y = n->out->x + i * g.Og,
+            .y_image = g.OH[0] * g.OH[1] * g.O,
+            .y_pixel = g.O,
+            .packed = at_packed(n, &g) + i * g.panels * TT_NR * g.taps * g.Cg,
+            .bias = n->in[2] ? n->in[2]->x + i * g.Og : NULL,
+        });
+}
+
+/* ---- backward ------------------------------------------------------------------------------ */
+
+/* The taps of the kernel's dimension i through which input rows of that phase are seen. */
+static int taps_of_phase(const struct geometry *g, int i, int64_t phase, int64_t taps[])
+{
+    int n = 0;
+
+    for (int64_t k = 0; k < g->K[i]; k++)
+        if ((phase + g->pad[i] - k * g->dilation[i]) % g->stride[i] == 0)
+            taps[n++] = k;
+    return n;
+}
+
+/* One phase's table [pixels][taps] and places [pixels]. */
+static void make_table_back(const struct geometry *g, const int64_t phase[2], const int64_t *th,
+                            int nh, const int64_t *tw, int nw, int32_t *table, int32_t *to)
+{
+    for (int64_t h = phase[0]; h < g->H[0]; h += g->stride[0])
+        for (int64_t w = phase[1]; w < g->H[1]; w += g->stride[1]) {
+            *to++ = (int32_t)(h * g->H[1] + w);
+            for (int i = 0; i < nh; i++)
+                for (int j = 0; j < nw; j++) {
+                    int64_t oh = (h + g->pad[0] - th[i] * g->dilation[0]) / g->stride[0];
+                    int64_t ow = (w + g->pad[1] - tw[j] * g->dilation[1]) / g->stride[1];
+                    bool inside = h + g->pad[0] >= th[i] * g->dilation[0] &&
+                                  w + g->pad[1] >= tw[j] * g->dilation[1] && oh < g->OH[0] &&
+                                  ow < g->OH[1];
+
+                    *table++ = inside ? (int32_t)(oh * g->OH[1] + ow) : -1;
+                }
+        }
+}
+
+/* w [O, Cg, taps] into one phase's panels [group][panel of Cg][tap][Og][TT_NR]. */
+static void pack_back(const struct geometry *g, const float *w, const int64_t *th, int nh,
+                      const int64_t *tw, int nw, float *to)
+{
+    for (int64_t i = 0; i < g->groups * g->panels_back; i++) {
+        int64_t group = i / g->panels_back, c0 = i % g->panels_back * TT_NR;
+
+        for (int t = 0; t < nh * nw; t++) {
+            int64_t tap = th[t / nw] * g->K[1] + tw[t % nw];
+
+            for (int64_t o = group * g->Og; o < (group + 1) * g->Og; o++)
+                for (int64_t j = 0; j < TT_NR; j++)
+                    *to++ = c0 + j < g->Cg ? w[(o * g->Cg + c0 + j) * g->taps + tap] : 0;
+        }
+    }
+}
+
+/* A phase without taps gets no gradient: its pixels are never looked at. */
+static void clear_phase(const struct tt_node *n, const struct geometry *g, const int64_t phase[2])
+{
+    if (n->add[0])
+        return;
+    for (int64_t i = 0; i < n->in[0]->dim[0]; i++)
+        for (int64_t h = phase[0]; h < g->H[0]; h += g->stride[0])
+            for (int64_t w = phase[1]; w < g->H[1]; w += g->stride[1])
+                memset(n->in[0]->g + ((i * g->H[0] + h) * g->H[1] + w) * g->C, 0,
+                       sizeof(float) * (size_t)g->C);
+}
+
+static void run_phase(struct tt_node *n, const struct geometry *g, const int64_t phase[2],
+                      int64_t *pixels_done, int64_t *table_done, int64_t *packed_done)
+{
+    int64_t th[4096 / TT_MAX_MR], tw[4096 / TT_MAX_MR], pixels;
+    int nh = taps_of_phase(g, 0, phase[0], th), nw = taps_of_phase(g, 1, phase[1], tw);
+    int32_t *to = (int32_t *)(void *)at_places(n, g) + *pixels_done;
+    int32_t *table = (int32_t *)(void *)at_table_back(n, g) + *table_done;
+    float *packed = at_packed_back(n, g) + *packed_done;
+
+    pixels = (g->H[0] - phase[0] + g->stride[0] - 1) / g->stride[0] *
+             ((g->H[1] - phase[1] + g->stride[1] - 1) / g->stride[1]);
+    if (phase[0] >= g->H[0] || phase[1] >= g->H[1])
+        return;
+    if (!nh || !nw) {
+        clear_phase(n, g, phase);
+        return;
+    }
+    if (!n->kept[2])
+        make_table_back(g, phase, th, nh, tw, nw, table, to);
+    if (!n->kept[3] || !n->constant[1])
+        pack_back(g, n->in[1]->x, th, nh, tw, nw, packed);
+    for (int64_t i = 0; i < g->groups; i++)
+        run_product(&(struct product){
+            .images = n->in[0]->dim[0],
+            .pixels = pixels,
+            .taps = nh * nw,
+            .K = g->Og,
+            .N = g->Cg,
+            .offset = table,
+            .to = to,
+            .x = n->out->g + i * g->Og,
+            .zeros = n->saved[0],
+            .x_image = g->OH[0] * g->OH[1] * g->O,
+            .x_pixel = g->O,
+            .y = n->in[0]->g + i * g->Cg,
+            .y_image = g->H[0] * g->H[1] * g->C,
+            .y_pixel = g->C,
+            .packed = packed + i * g->panels_back * TT_NR * nh * nw * g->Og,
+            .add = n->add[0],
+        });
+    *pixels_done += pixels;
+    *table_done += pixels * nh * nw;
+    *packed_done += g->groups * g->panels_back * TT_NR * nh * nw * g->Og;
+}
+
+static void backward_input(struct tt_node *n, const struct geometry *g)
+{
+    int64_t phase[2], pixels = 0, table = 0, packed = 0;
+
+    for (phase[0] = 0; phase[0] < g->stride[0]; phase[0]++)
+        for (phase[1] = 0; phase[1] < g->stride[1]; phase[1]++)
+            run_phase(n, g, phase, &pixels, &table, &packed);
+    n->kept[2] = n->kept[3] = 1;
+}
+
+/* One image's columns of one group: col [pixels][tap][Cg]. */
+static void gather(const struct geometry *g, const int32_t *table, const float *x, float *col)
+{
+    for (int64_t i = 0; i < g->table; i++, col += g->Cg) {
+        if (table[i] < 0)
+            memset(col, 0, sizeof *col * (size_t)g->Cg);
+        else
+            memcpy(col, x + table[i] * g->C, sizeof *col * (size_t)g->Cg);
+    }
+}
+
+/* dw [O, Cg, taps] (+)= sum over images of col' dy */
+static void backward_weight(struct tt_node *n, const struct geometry *g)
+{
+    int64_t pixels = g->OH[0] * g->OH[1], rows = g->taps * g->Cg;
+    float *col = n->scratch, *sum = n->scratch + pixels * rows, *dw = n->in[1]->g;
+
+    for (int64_t i = 0; i < g->groups; i++) {
+        for (int64_t b = 0; b < n->in[0]->dim[0]; b++) {
+            gather(g, (const int32_t *)(const void *)at_table(n),
+                   n->in[0]->x + b * g->H[0] * g->H[1] * g->C + i * g->Cg, col);
+            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)g->Og, (int)pixels,
+                        1, col, (int)rows, n->out->g + b * pixels * g->O + i * g->Og, (int)g->O,
+                        b ? 1 : 0, sum, (int)g->Og);
+        }
+        for (int64_t o = 0; o < g->Og; o++)
+            for (int64_t c = 0; c < g->Cg; c++)
+                for (int64_t t = 0; t < g->taps; t++) {
+                    float *to = dw + ((i * g->Og + o) * g->Cg + c) * g->taps + t;
+
+                    *to = (n->add[1] ? *to : 0) + sum[(t * g->Cg + c) * g->Og + o];
+                }
+    }
+}
+
+/* db [O] (+)= sum over pixels of dy */
+static void backward_bias(struct tt_node *n, const struct geometry *g)
+{
+    int64_t rows = n->out->dim[0] * g->OH[0] * g->OH[1];
+
+    for (int64_t o = 0; o < g->O; o++) {
+        double sum = 0;
+
+        for (int64_t r = 0; r < rows; r++)
+            sum += n->out->g[r * g->O + o];
+        n->in[2]->g[o] = (n->add[2] ? n->in[2]->g[o] : 0) + (float)sum;
+    }
+}
+
+static unsigned reads(const struct tt_node *n, const bool wants[TT_MAXIN])
+{
+    (void)n;
+    return wants[1] ? TT_READS_IN(0) : 0; // weights are nobody's to overwrite
+}
+
+static void backward(struct tt_node *n)
+{
+    struct geometry g;
+
+    measure(n, &g);
+    if (n->in[2] && n->in[2]->g)
+        backward_bias(n, &g);
+    if (n->in[1]->g)
+        backward_weight(n, &g);
+    if (n->in[0]->g)
+        backward_input(n, &g);
+}
+
+const struct tt_op tt_op_conv = {
+    .name = "Conv",
+    .min_in = 2,
+    .max_in = 3,
+    .opset = 1,
+    .source = "ONNX Conv-11, two spatial dimensions",
+    .attr_size = sizeof(struct attr),
+    .layout = TT_WANTS_LAST,
+    .read = read_attr,
+    .shape = shape,
+    .forward = forward,
+    .reads = reads,
+    .backward = backward,
+};
