@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that says what a test wants: a ROUTER socket in a thread, and an XPUB for events."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import threading
+from typing import Any, Callable, Dict, List, Optional
+
+import zmq
+
+Reply = List[bytes]
+Handler = Callable[[Dict[str, Any], List[bytes]], List[Reply]]
+
+
+def frames(header: Any, *tensors: bytes) -> Reply:
+    """A reply as the protocol wants it."""
+    return [b"TTAD/1", json.dumps(header).encode(), *tensors]
+
+
+def error(request: Dict[str, Any], code: str, retry_after_ms: int = 0) -> List[Reply]:
+    """A refusal."""
+    return [
+        frames(
+            {
+                "op": "error",
+                "id": request.get("id", ""),
+                "error": f"because of {code.lower()}",
+                "code": code,
+                "retry_after_ms": retry_after_ms,
+            }
+        )
+    ]
+
+
+class FakeServer:
+    """handler(header, tensors) gives the replies to one request, in order; [] stays silent."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.dir = tempfile.mkdtemp(prefix="ttad-test-")
+        self.endpoint = f"ipc://{self.dir}/data.sock"
+        self.events_endpoint = f"ipc://{self.dir}/events.sock"
+        self.requests: List[Dict[str, Any]] = []
+        self.raw: List[List[bytes]] = []
+        self.failure: Optional[BaseException] = None
+        self._handler = handler
+        self._context = zmq.Context()
+        self._stop = threading.Event()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.bind(self.endpoint)
+        self.publisher = self._context.socket(zmq.XPUB)
+        self.publisher.bind(self.events_endpoint)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not self._router.poll(20):
+                continue
+            try:
+                who, *message = self._router.recv_multipart()
+                header = json.loads(message[1])
+                self.requests.append(header)
+                self.raw.append(message)
+                for reply in self._handler(header, message[2:]):
+                    self._router.send_multipart([who, *reply])
+            except BaseException as e:  # the test must hear of it
+                self.failure = e
+
+    def publish(self, topic: str, seq: int, data: Any) -> None:
+        """Send one event; bytes go out as they are."""
+        body = data if isinstance(data, bytes) else json.dumps(data).encode()
+        self.publisher.send_multipart([topic.encode(), seq.to_bytes(8, "big"), body])
+
+    def wait_subscribed(self) -> None:
+        """Until a subscription has arrived."""
+        if not self.publisher.poll(5000):
+            raise AssertionError("nobody subscribed")
+        self.publisher.recv()
+
+    def close(self) -> None:
+        """End the thread and remove the sockets."""
+        self._stop.set()
+        self._thread.join()
+        self._context.destroy(linger=0)
+        shutil.rmtree(self.dir)
+        if self.failure is not None:
+            raise AssertionError(f"the fake server failed: {self.failure!r}")
