@@ -135,6 +135,50 @@ static enum tt_wire check_size(const json_t *o, const struct tt_frame *f, struct
     return TT_WIRE_OK;
 }
 
+/* A list of numbers, each finite and above least; absent: none. */
+static enum tt_wire read_numbers(const json_t *p, const struct tt_wire_tensor *t, const char *key,
+                                 double least, double *ret, int *ret_n, struct tt_refusal *r)
+{
+    const json_t *list = json_object_get(p, key);
+
+    if (!list)
+        return TT_WIRE_OK;
+    if (!json_is_array(list) || json_array_size(list) < 1 ||
+        json_array_size(list) > TTAD_WIRE_CHANNELS)
+        return tt_refuse(r, TT_WIRE_BAD_TENSOR,
+                         "input '%s': parameters.%s is not a list of 1 to %d numbers", t->name, key,
+                         TTAD_WIRE_CHANNELS);
+    *ret_n = (int)json_array_size(list);
+    for (int i = 0; i < *ret_n; i++) {
+        const json_t *v = json_array_get(list, (size_t)i);
+
+        ret[i] = json_number_value(v);
+        if (!json_is_number(v) || !(ret[i] > least))
+            return tt_refuse(r, TT_WIRE_BAD_TENSOR,
+                             "input '%s': parameters.%s[%d] is not a number above %g", t->name, key,
+                             i, least);
+    }
+    return TT_WIRE_OK;
+}
+
+/* How the client says that numbers become the model's. */
+static enum tt_wire read_prep(const json_t *o, struct tt_wire_tensor *t, struct tt_refusal *r)
+{
+    const json_t *p = json_object_get(o, "parameters"), *scale = json_object_get(p, "scale");
+
+    t->scale = 1;
+    if (scale && (!json_is_number(scale) || !(json_number_value(scale) > 0)))
+        return tt_refuse(r, TT_WIRE_BAD_TENSOR,
+                         "input '%s': parameters.scale is not a number above 0", t->name);
+    if (scale)
+        t->scale = json_number_value(scale);
+    if (read_numbers(p, t, "mean", -1e9, t->mean, &t->nmean, r) ||
+        read_numbers(p, t, "std", 0, t->std, &t->nstd, r))
+        return r->code;
+    t->prep = scale || t->nmean || t->nstd;
+    return TT_WIRE_OK;
+}
+
 enum tt_wire tt_proto_inputs(const json_t *list, const struct tt_frame *frames, int nframes,
                              struct tt_request *ret, struct tt_refusal *r)
 {
@@ -159,7 +203,8 @@ enum tt_wire tt_proto_inputs(const json_t *list, const struct tt_frame *frames, 
             return tt_refuse(r, TT_WIRE_BAD_HEADER, "inputs[%d] is not an object", i);
         t->frame = 2 + i;
         if (read_name(o, "inputs", t->name, r) || check_keys(o, known, "inputs", r) ||
-            read_type(o, t, r) || read_shape(o, t, r) || check_size(o, &frames[2 + i], t, r))
+            read_type(o, t, r) || read_shape(o, t, r) || check_size(o, &frames[2 + i], t, r) ||
+            read_prep(o, t, r))
             return r->code;
     }
     ret->ninputs = n;

@@ -79,6 +79,9 @@ struct tt_wire_tensor {
     int64_t n;              // elements
     int frame;              // which of the message's frames
     const void *data;       // that frame's bytes: unaligned, copy, never cast
+    bool prep;              // the client says how numbers become the model's:
+    double scale, mean[TTAD_WIRE_CHANNELS], std[TTAD_WIRE_CHANNELS];
+    int nmean, nstd; // 0: none given
 };
 
 struct tt_request {
@@ -103,18 +106,10 @@ struct tt_frame {
 };
 
 const char *tt_ask_name(enum tt_ask ask);
-const char *tt_dtype_name(enum tt_dtype type);
-size_t tt_dtype_size(enum tt_dtype type); // bytes of one element
 
 /* Read a message (without the sender's identity frame).  On a refusal *ret has the id and op
  * where they could be read, for the reply, and is otherwise undefined. */
 enum tt_wire tt_proto_decode(const struct tt_frame *frames, int nframes, enum tt_door door,
                              struct tt_request *ret, struct tt_refusal *r);
-
-/* Elements as float32 (a number is rounded, BOOL is 0 or 1).  out [t->n] */
-void tt_dtype_floats(const struct tt_wire_tensor *t, float *out);
-
-/* Elements as labels; false: not of INT64, INT32 or UINT8.  out [t->n] */
-bool tt_dtype_labels(const struct tt_wire_tensor *t, int64_t *out);
 
 #endif

@@ -12,6 +12,8 @@
  * "parameters":{"binary_data_size":N} owns the next frame, of exactly N bytes.
  *
  * Request headers: {"op","id","model_name","model_version","parameters","inputs","outputs"}.
+ * An input's "scale", "mean" and "std" beside it ask for (x * scale - mean) / std.
+ *
  * What an op wants beside tensors stands in "parameters":
  *   hello      client, client_version
  *   infer      stream_id, policy (used when the stream opens), deadline_ms
@@ -30,6 +32,7 @@
 #define TTAD_WIRE_ID_MAX     64           // bytes of a request id
 #define TTAD_WIRE_NAME_MAX   128          // bytes of a stream's, model's or tensor's name
 #define TTAD_WIRE_TENSORS    8            // inputs, or outputs, of one request
+#define TTAD_WIRE_CHANNELS   16           // of an input's "mean" and "std"
 #define TTAD_WIRE_SEQ_BYTES  8
 
 #endif
