@@ -8,8 +8,8 @@
 /*
  * What the daemon records.  Pointers are borrowed for the call that takes the record; texts are
  * cut to their limit at a character's boundary.  Not known: a text is NULL or "", a double is not
- * finite, an int64_t is TT_UNKNOWN, a time (_ms) is 0; each is stored as NULL.  Times are UTC
- * milliseconds of the caller's clock; the store reads none.
+ * finite, an int64_t is TT_UNKNOWN, change_point_ms or an id is 0; each is stored as NULL.  Times
+ * are UTC milliseconds of the caller's clock; the store reads none.
  */
 #define TT_UNKNOWN      INT64_MIN
 #define TT_STREAM_BYTES 128  // longest stream name; the caller has refused longer ones
@@ -70,8 +70,7 @@ struct tt_rec_decision {
     const char *from_version, *to_version, *to_reason; // to_reason: why that target
     int64_t from_step, to_step;
     int64_t batches_affected, samples_affected;
-    const char *actor, *policy_hash, *sentence;
-    const char *evidence; // JSON
+    const char *actor, *policy_hash, *sentence, *evidence; // evidence: JSON
 };
 struct tt_rec_version {
     const char *version, *parent;
