@@ -33,7 +33,7 @@ pkg      = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo MISSING)
 # do not exist, and finding those is this program's job.
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wold-style-definition -Wwrite-strings -Wundef \
-           -Wpointer-arith -Wcast-qual -Wformat=2 -Wno-format-nonliteral -Wswitch-enum \
+           -Wpointer-arith -Wcast-qual -Wno-missing-field-initializers -Wformat=2 -Wno-format-nonliteral -Wswitch-enum \
            $(if $(findstring clang,$(shell $(CC) --version)),,-Wno-format-truncation)
 OPT_debug   := -O1 -g3 -fno-omit-frame-pointer
 OPT_release := -O3 -g -fno-math-errno -fno-trapping-math

@@ -16,7 +16,8 @@ struct tt_norm {
     bool measure;       // fill batch_mean and batch_var even when batch is 0
     const float *mean0; // [C]; where the prior is; the node's own operands by default
     const float *var0;  // [C]
-    float *batch_mean;  // [C], written by forward when batch != 0 or measure
+    int64_t rows;       // written by forward, with the two below, when batch != 0 or measure:
+    float *batch_mean;  // [C]; how many rows a channel's statistics are of
     float *batch_var;   // [C], unbiased or not as asked
 };
 

@@ -74,6 +74,7 @@ static void measure(struct tt_node *n)
     double *sum = (double *)(void *)n->scratch, *dev = sum + chunks * C;
     double weight = n->norm->unbiased && rows > 1 ? (double)rows - 1 : (double)rows;
 
+    n->norm->rows = rows;
 #pragma omp parallel for schedule(static) if (rows * C > 65536)
     for (int64_t i = 0; i < chunks; i++) {
         int64_t first = i * TT_BN_CHUNK;
