@@ -52,7 +52,11 @@ const char *tt_member_name(enum tt_member member);
  * limit bounds the memory of the result in bytes; 0: no bound. */
 TT_MUST_CHECK enum tt_code tt_model_read_onnx(const void *data, size_t n, size_t limit,
                                               struct tt_model **ret, struct tt_err *err);
-void tt_model_free(struct tt_model *m);
+
+/* An empty model, to be built by hand and then given to tt_model_find_params(); its arena holds at
+ * most limit bytes, 0: no bound.  NULL: out of memory. */
+struct tt_model *tt_model_new(size_t limit);
+void tt_model_free(struct tt_model *m); // NULL is nothing
 
 /* Fill params from the graph: kinds and members by the operators that use the weights. */
 TT_MUST_CHECK enum tt_code tt_model_find_params(struct tt_model *m, struct tt_err *err);

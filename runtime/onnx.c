@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/onnx.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/onnx_tensor.h"
+#include "runtime/proto.h"
+
+#define OPSET_MIN      9
+#define OPSET_MAX      21
+#define NAME_MAX_BYTES 512
+
+/* What unpacking and reading may take beside the weights: a node of 100 bytes becomes some 2 KB,
+ * weights are copied once by protobuf-c. */
+#define SCRATCH(n) (((size_t)64 << 20) + 4 * (n))
+
+static enum tt_code no_memory(struct tt_err *err)
+{
+    return tt_fail(err, TT_ENOMEM, "out of memory");
+}
+
+const char *tt_onnx_node_name(const Onnx__NodeProto *node)
+{
+    if (node->name && node->name[0])
+        return node->name;
+    for (size_t i = 0; i < node->n_output; i++)
+        if (node->output[i][0])
+            return node->output[i];
+    return "";
+}
+
+/* ---- symbols ---------------------------------------------------------------- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct tt_symbol *)a)->name, ((const struct tt_symbol *)b)->name);
+}
+
+struct tt_symbol *tt_onnx_symbol(const struct tt_onnx *o, const char *name)
+{
+    struct tt_symbol key = {.name = name};
+
+    if (!o->nsymbols)
+        return NULL;
+    return (struct tt_symbol *)bsearch(&key, o->symbols, (size_t)o->nsymbols, sizeof key, by_name);
+}
+
+/* Names appear in messages and in JSON: short, and without control characters. */
+static enum tt_code check_name(const char *name, const char *what, size_t index, struct tt_err *err)
+{
+    if (!name || !name[0])
+        return tt_fail(err, TT_EPARSE, "%s %zu has no name", what, index);
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f || c - name >= NAME_MAX_BYTES)
+            return tt_fail(err, TT_EPARSE, "the name of %s %zu is not at most %d printable bytes",
+                           what, index, NAME_MAX_BYTES);
+    return TT_OK;
+}
+
+static enum tt_code add_symbols(struct tt_onnx *o, struct tt_err *err)
+{
+    const Onnx__GraphProto *g = o->file;
+    struct tt_symbol *s = o->symbols;
+
+    for (size_t i = 0; i < g->n_input; i++) {
+        if (check_name(g->input[i]->name, "input", i, err))
+            return err->code;
+        *s++ = (struct tt_symbol){
+            .name = g->input[i]->name, .node = -1, .value = -1, .input = g->input[i]};
+    }
+    for (size_t i = 0; i < g->n_initializer; i++) {
+        if (check_name(g->initializer[i]->name, "initializer", i, err))
+            return err->code;
+        *s++ = (struct tt_symbol){
+            .name = g->initializer[i]->name, .node = -1, .value = -1, .tensor = g->initializer[i]};
+    }
+    for (size_t i = 0; i < g->n_node; i++) {
+        const Onnx__NodeProto *node = g->node[i];
+
+        for (size_t k = 0; k < node->n_output; k++) {
+            if (k && !node->output[k][0])
+                continue;
+            if (check_name(node->output[k], "a result of node", i, err))
+                return err->code;
+            *s++ = (struct tt_symbol){.name = node->output[k], .node = (int)i, .value = -1};
+        }
+    }
+    o->nsymbols = (int)(s - o->symbols);
+    return TT_OK;
+}
+
+/* Sort, and make one of an input and its initializer; any other name given twice is an error. */
+static enum tt_code sort_symbols(struct tt_onnx *o, struct tt_err *err)
+{
+    int n = 0;
+
+    qsort(o->symbols, (size_t)o->nsymbols, sizeof *o->symbols, by_name);
+    for (int i = 0; i < o->nsymbols; i++) {
+        struct tt_symbol *s = &o->symbols[i], *last = n ? &o->symbols[n - 1] : NULL;
+
+        if (!last || strcmp(last->name, s->name)) {
+            o->symbols[n++] = *s;
+            continue;
+        }
+        if (last->node >= 0 || s->node >= 0 || (last->input && s->input) ||
+            (last->tensor && s->tensor))
+            return tt_fail(err, TT_EPARSE, "the name '%s' is given twice", s->name);
+        last->input = NULL; // the older form: an input with a default is a weight
+        last->tensor = last->tensor ? last->tensor : s->tensor;
+    }
+    o->nsymbols = n;
+    return TT_OK;
+}
+
+static enum tt_code make_symbols(struct tt_onnx *o, struct tt_err *err)
+{
+    const Onnx__GraphProto *g = o->file;
+    size_t n = g->n_input + g->n_initializer;
+
+    for (size_t i = 0; i < g->n_node; i++)
+        n += g->node[i]->n_output;
+    if (n > INT32_MAX / 2)
+        return tt_fail(err, TT_ERANGE, "%zu names", n);
+    o->symbols = TT_NEW(o->arena, n, struct tt_symbol);
+    o->probes = TT_NEW(o->arena, n, struct tt_probe);
+    if (!o->symbols || !o->probes)
+        return no_memory(err);
+    return add_symbols(o, err) ? err->code : sort_symbols(o, err);
+}
+
+/* ---- order, and what is needed ---------------------------------------------- */
+
+static enum tt_code check_node(struct tt_onnx *o, int i, struct tt_err *err)
+{
+    const Onnx__NodeProto *node = o->file->node[i];
+    const char *name = tt_onnx_node_name(node);
+
+    if (node->name && node->name[0] && check_name(node->name, "node", (size_t)i, err))
+        return err->code;
+    if (!node->n_output)
+        return tt_fail(err, TT_EPARSE, "node '%s' (%d) has no result", name, i);
+    if (check_name(node->op_type, "the operator of node", (size_t)i, err))
+        return err->code;
+    for (size_t k = 0; k < node->n_input; k++) {
+        const struct tt_symbol *s;
+
+        if (!node->input[k][0])
+            continue;
+        s = tt_onnx_symbol(o, node->input[k]);
+        if (!s)
+            return tt_fail(err, TT_EPARSE, "node '%s' uses '%s', which nothing makes", name,
+                           node->input[k]);
+        if (s->node >= i)
+            return tt_fail(err, TT_EPARSE, "node '%s' uses '%s', which node '%s' makes only later",
+                           name, s->name, tt_onnx_node_name(o->file->node[s->node]));
+    }
+    return TT_OK;
+}
+
+static bool is_needed(const struct tt_onnx *o, const Onnx__NodeProto *node)
+{
+    for (size_t k = 0; k < node->n_output; k++)
+        if (node->output[k][0] && tt_onnx_symbol(o, node->output[k])->needed)
+            return true;
+    return false;
+}
+
+/* From the outputs backwards. */
+static enum tt_code find_needed(struct tt_onnx *o, struct tt_err *err)
+{
+    const Onnx__GraphProto *g = o->file;
+
+    if (!g->n_output)
+        return tt_fail(err, TT_EPARSE, "the graph has no outputs");
+    for (size_t i = 0; i < g->n_node; i++)
+        if (check_node(o, (int)i, err))
+            return err->code;
+    for (size_t i = 0; i < g->n_output; i++) {
+        struct tt_symbol *s;
+
+        if (check_name(g->output[i]->name, "output", i, err))
+            return err->code;
+        s = tt_onnx_symbol(o, g->output[i]->name);
+        if (!s)
+            return tt_fail(err, TT_EPARSE, "nothing makes output '%s'", g->output[i]->name);
+        s->needed = true;
+    }
+    for (size_t i = g->n_node; i-- > 0;) {
+        const Onnx__NodeProto *node = g->node[i];
+
+        if (!is_needed(o, node))
+            continue;
+        for (size_t k = 0; k < node->n_input; k++)
+            if (node->input[k][0])
+                tt_onnx_symbol(o, node->input[k])->needed = true;
+    }
+    return TT_OK;
+}
+
+/* ---- inputs and weights ------------------------------------------------------ */
+
+/* A dimension of an input; -1: the batch, which only the first may be. */
+static enum tt_code read_dim(const Onnx__TensorShapeProto__Dimension *d, size_t i, int64_t *ret,
+                             struct tt_err *err)
+{
+    bool named = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+    bool known = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+
+    if (known && d->dim_value > 0) {
+        *ret = d->dim_value;
+        return TT_OK;
+    }
+    if (known && d->dim_value < -1)
+        return tt_fail(err, TT_ESHAPE, "dimension %zu is %lld", i, (long long)d->dim_value);
+    if (i && named)
+        return tt_fail(err, TT_EUNSUPPORTED, "dimension %zu is '%s': only the first may vary", i,
+                       d->dim_param);
+    if (i)
+        return tt_fail(err, TT_EUNSUPPORTED, "dimension %zu is not known: only the first may vary",
+                       i);
+    *ret = -1;
+    return TT_OK;
+}
+
+static enum tt_code read_input(struct tt_onnx *o, struct tt_symbol *s, struct tt_err *err)
+{
+    const Onnx__TypeProto *type = s->input->type;
+    const Onnx__TypeProto__Tensor *t =
+        type && type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? type->tensor_type : NULL;
+    int64_t dim[TT_MAXDIM];
+    struct tt_probe shape;
+
+    if (!t || !t->shape)
+        return tt_fail(err, TT_EUNSUPPORTED, "%s",
+                       t ? "its shape is not given" : "it is not a tensor");
+    if (t->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT)
+        return tt_fail(err, TT_EUNSUPPORTED, "its type is %s, want FLOAT",
+                       tt_onnx_type_name(t->elem_type));
+    if (t->shape->n_dim > TT_MAXDIM)
+        return tt_fail(err, TT_EUNSUPPORTED, "%zu dimensions, at most %d are supported",
+                       t->shape->n_dim, TT_MAXDIM);
+    for (size_t i = 0; i < t->shape->n_dim; i++)
+        if (read_dim(t->shape->dim[i], i, &dim[i], err))
+            return err->code;
+    if (tt_probe_set(&shape, s->name, (int)t->shape->n_dim, dim, NULL, err))
+        return err->code;
+    s->value = tt_graph_input(&o->draft, s->name, (int)t->shape->n_dim, dim);
+    if (s->value < 0)
+        return no_memory(err);
+    o->probes[s->value] = shape;
+    return TT_OK;
+}
+
+static enum tt_code read_inputs(struct tt_onnx *o, struct tt_err *err)
+{
+    for (size_t i = 0; i < o->file->n_input; i++) {
+        struct tt_symbol *s = tt_onnx_symbol(o, o->file->input[i]->name);
+
+        if (s->input && read_input(o, s, err))
+            return tt_fail_in(err, "input '%s'", s->name);
+    }
+    return TT_OK;
+}
+
+enum tt_code tt_onnx_weight(struct tt_onnx *o, struct tt_symbol *s, int ndim, const int64_t *dim,
+                            const float *data, struct tt_err *err)
+{
+    struct tt_probe shape;
+
+    if (tt_probe_set(&shape, s->name, ndim, dim, data, err))
+        return tt_fail_in(err, "tensor '%s'", s->name);
+    s->value = tt_graph_weight(&o->draft, s->name, ndim, dim, data);
+    if (s->value < 0)
+        return no_memory(err);
+    o->probes[s->value] = shape;
+    return TT_OK;
+}
+
+static enum tt_code read_nodes(struct tt_onnx *o, struct tt_err *err)
+{
+    for (size_t i = 0; i < o->file->n_node; i++) {
+        const Onnx__NodeProto *node = o->file->node[i];
+
+        if (!is_needed(o, node))
+            continue;
+        if (tt_onnx_node(o, node, err))
+            return err->code;
+        for (size_t k = 1; k < node->n_output; k++)
+            if (node->output[k][0] && tt_onnx_symbol(o, node->output[k])->needed)
+                return tt_fail(err, TT_EUNSUPPORTED,
+                               "node '%s': operator '%s' (opset %d): result %zu, '%s', is used, "
+                               "and only the first is supported",
+                               tt_onnx_node_name(node), node->op_type, o->opset, k,
+                               node->output[k]);
+    }
+    return TT_OK;
+}
+
+/* ---- the model's graph -------------------------------------------------------- */
+
+/* Name the draft's outputs; an output must be computed, and once. */
+static enum tt_code name_outputs(struct tt_onnx *o, struct tt_err *err)
+{
+    for (size_t i = 0; i < o->file->n_output; i++) {
+        const struct tt_symbol *s = tt_onnx_symbol(o, o->file->output[i]->name);
+        struct tt_value *v = s->value < 0 ? NULL : &o->draft.values[s->value];
+
+        if (!v || v->kind != TT_RESULT)
+            return tt_fail(err, TT_EUNSUPPORTED, "output '%s' is %s, not the result of a node",
+                           s->name, v && v->kind == TT_INPUT ? "an input" : "a constant");
+        for (int k = 0; k < o->draft.noutputs; k++)
+            if (o->draft.outputs[k] == s->value)
+                return tt_fail(err, TT_EUNSUPPORTED, "outputs '%s' and '%s' are the same value",
+                               v->name, s->name);
+        v->name = s->name;
+        if (!tt_graph_output(&o->draft, s->value))
+            return no_memory(err);
+    }
+    return TT_OK;
+}
+
+static const char *keep_name(struct tt_model *m, const char *name)
+{
+    return tt_arena_strndup(&m->arena, name, strlen(name));
+}
+
+/* The model's value for a value of the draft; weights come where they are first used. */
+static int emit_value(struct tt_onnx *o, int from, int *map)
+{
+    const struct tt_value *v = from < 0 ? NULL : &o->draft.values[from];
+    const char *name;
+
+    if (!v)
+        return -1;
+    if (map[from] < 0 && v->kind == TT_WEIGHT) {
+        name = keep_name(o->model, v->name);
+        if (name)
+            map[from] = tt_graph_weight(&o->model->graph, name, v->ndim, v->dim, v->data);
+    }
+    return map[from];
+}
+
+static bool emit_node(struct tt_onnx *o, const struct tt_gnode *node, int *map)
+{
+    const char *name = keep_name(o->model, node->name);
+    const char *out = keep_name(o->model, o->draft.values[node->out].name);
+    int in[TT_MAXIN];
+
+    for (int i = 0; i < node->nin; i++) {
+        in[i] = emit_value(o, node->in[i], map);
+        if (in[i] < 0 && node->in[i] >= 0)
+            return false;
+    }
+    if (!name || !out)
+        return false;
+    map[node->out] =
+        tt_graph_node(&o->model->graph, node->op, name, node->attr, node->nin, in, out);
+    return map[node->out] >= 0;
+}
+
+static bool emit_inputs(struct tt_onnx *o, int *map)
+{
+    for (int i = 0; i < o->draft.nvalues; i++) {
+        const struct tt_value *v = &o->draft.values[i];
+        const char *name;
+
+        map[i] = -1;
+        if (v->kind != TT_INPUT)
+            continue;
+        name = keep_name(o->model, v->name);
+        map[i] = name ? tt_graph_input(&o->model->graph, name, v->ndim, v->dim) : -1;
+        if (map[i] < 0)
+            return false;
+    }
+    return true;
+}
+
+/* Copy what the outputs need: after folding, less than what the file's nodes need. */
+static enum tt_code emit(struct tt_onnx *o, struct tt_err *err)
+{
+    int *map = TT_NEW(o->arena, o->draft.nvalues, int);
+    bool *live = TT_NEW(o->arena, o->draft.nvalues, bool);
+
+    if (!map || !live || !emit_inputs(o, map))
+        return no_memory(err);
+    for (int i = 0; i < o->draft.noutputs; i++)
+        live[o->draft.outputs[i]] = true;
+    for (int i = o->draft.nnodes; i-- > 0;)
+        for (int k = 0; live[o->draft.nodes[i].out] && k < o->draft.nodes[i].nin; k++)
+            if (o->draft.nodes[i].in[k] >= 0)
+                live[o->draft.nodes[i].in[k]] = true;
+    for (int i = 0; i < o->draft.nnodes; i++)
+        if (live[o->draft.nodes[i].out] && !emit_node(o, &o->draft.nodes[i], map))
+            return no_memory(err);
+    for (int i = 0; i < o->draft.noutputs; i++)
+        if (!tt_graph_output(&o->model->graph, map[o->draft.outputs[i]]))
+            return no_memory(err);
+    return TT_OK;
+}
+
+/* ---- the file ------------------------------------------------------------------ */
+
+static enum tt_code find_opset(const Onnx__ModelProto *m, int *ret, struct tt_err *err)
+{
+    int64_t opset = -1;
+
+    for (size_t i = 0; i < m->n_opset_import; i++) {
+        const char *domain = m->opset_import[i]->domain;
+
+        if (!domain || !domain[0] || !strcmp(domain, "ai.onnx"))
+            opset = m->opset_import[i]->version;
+    }
+    if (opset < 0)
+        return tt_fail(err, TT_EPARSE, "the file does not say which opset it is written in");
+    if (opset < OPSET_MIN || opset > OPSET_MAX)
+        return tt_fail(err, TT_EUNSUPPORTED, "opset %lld is outside [%d, %d]", (long long)opset,
+                       OPSET_MIN, OPSET_MAX);
+    *ret = (int)opset;
+    return TT_OK;
+}
+
+/* Who wrote the file, cut to fit, without what would break a line or JSON. */
+static void set_producer(struct tt_model *m, const char *name, const char *version)
+{
+    const char *parts[] = {name ? name : "", name && version && version[0] ? " " : "",
+                           version ? version : ""};
+    size_t n = 0;
+
+    for (size_t k = 0; k < 3; k++)
+        for (const char *c = parts[k]; *c && n + 1 < sizeof m->producer; c++)
+            m->producer[n++] = *c < 0x20 || *c > 0x7e ? '?' : *c;
+}
+
+static enum tt_code read_model(const void *data, size_t n, struct tt_onnx *o, struct tt_err *err)
+{
+    const ProtobufCMessage *message;
+    const Onnx__ModelProto *file;
+
+    if (tt_proto_unpack(&onnx__model_proto__descriptor, data, n, o->arena, &message, err))
+        return err->code;
+    file = (const Onnx__ModelProto *)message;
+    if (!file->graph)
+        return tt_fail(err, TT_EPARSE, "the file holds no graph");
+    if (file->graph->n_sparse_initializer)
+        return tt_fail(err, TT_EUNSUPPORTED, "sparse initializers are not supported");
+    if (find_opset(file, &o->opset, err))
+        return err->code;
+    o->file = file->graph;
+    o->model->ir_version = (int)file->ir_version;
+    set_producer(o->model, file->producer_name, file->producer_version);
+    tt_graph_init(&o->draft, o->arena);
+    tt_graph_init(&o->model->graph, &o->model->arena);
+    o->model->graph.opset = o->opset;
+    if (make_symbols(o, err) || find_needed(o, err) || read_inputs(o, err) || read_nodes(o, err) ||
+        name_outputs(o, err) || emit(o, err))
+        return err->code;
+    return tt_model_find_params(o->model, err);
+}
+
+enum tt_code tt_model_read_onnx(const void *data, size_t n, size_t limit, struct tt_model **ret,
+                                struct tt_err *err)
+{
+    struct tt_arena scratch;
+    struct tt_onnx o = {.arena = &scratch};
+    enum tt_code rc;
+
+    if (limit && n > limit)
+        return tt_fail(err, TT_ERANGE, "the file has %zu bytes, at most %zu are allowed", n, limit);
+    if (n > SIZE_MAX / 16)
+        return tt_fail(err, TT_ERANGE, "the file has %zu bytes", n);
+    o.model = tt_model_new(limit);
+    if (!o.model)
+        return no_memory(err);
+    tt_arena_init(&scratch, SCRATCH(n));
+    tt_hash_bytes(data, n, o.model->hash);
+    rc = read_model(data, n, &o, err);
+    tt_arena_release(&scratch);
+    if (rc)
+        tt_model_free(o.model);
+    else
+        *ret = o.model;
+    return rc;
+}

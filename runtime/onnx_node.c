@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/fold.h"
+#include "runtime/onnx.h"
+#include "runtime/onnx_tensor.h"
+
+static enum tt_code no_memory(struct tt_onnx_reading *r)
+{
+    return tt_fail(r->err, TT_ENOMEM, "out of memory");
+}
+
+#define ATTRIBUTE(t) ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__##t
+
+/* ---- operands -------------------------------------------------------------- */
+
+static enum tt_code find_operands(struct tt_onnx_reading *r)
+{
+    r->nin = (int)r->node->n_input;
+    r->in = TT_NEW(r->o->arena, r->nin, struct tt_symbol *);
+    if (!r->in)
+        return no_memory(r);
+    for (int i = 0; i < r->nin; i++) {
+        if (!r->node->input[i][0])
+            continue;
+        r->in[i] = tt_onnx_symbol(r->o, r->node->input[i]); // there: the file was checked
+        if (tt_onnx_load(r, r->in[i]))
+            return r->err->code;
+        if (i < TT_MAXIN) {
+            r->attrs.given[i] = true;
+            r->attrs.ints[i] = r->in[i]->ints;
+        }
+    }
+    r->attrs.nin = r->nin;
+    return TT_OK;
+}
+
+/* ---- attributes ------------------------------------------------------------ */
+
+static const void *keep(struct tt_onnx_reading *r, const void *data, size_t n, size_t size)
+{
+    void *to = tt_arena_alloc(&r->o->model->arena, n, size);
+
+    if (to && n)
+        memcpy(to, data, n * size);
+    return to;
+}
+
+static enum tt_code read_attribute(struct tt_onnx_reading *r, const Onnx__AttributeProto *from,
+                                   struct tt_attr *to)
+{
+    const void *kept = "";
+
+    if (from->ref_attr_name && from->ref_attr_name[0])
+        return tt_fail(r->err, TT_EUNSUPPORTED, "attribute '%s' refers to a function's",
+                       from->name ? from->name : "");
+    *to = (struct tt_attr){.name = from->name ? from->name : "", .type = TT_AOTHER};
+    switch ((int)from->type) {
+    case ATTRIBUTE(INT):
+        to->type = TT_AINT;
+        to->i = from->i;
+        break;
+    case ATTRIBUTE(FLOAT):
+        to->type = TT_AFLOAT;
+        to->f = from->f;
+        break;
+    case ATTRIBUTE(STRING):
+        to->type = TT_ASTR;
+        if (memchr(from->s.data ? (const void *)from->s.data : "", 0, from->s.len))
+            return tt_fail(r->err, TT_EPARSE, "attribute '%s' holds a NUL", to->name);
+        kept = to->s = tt_arena_strndup(
+            &r->o->model->arena, from->s.data ? (const char *)from->s.data : "", from->s.len);
+        break;
+    case ATTRIBUTE(INTS):
+        to->type = TT_AINTS;
+        to->n = (int64_t)from->n_ints;
+        kept = to->ints = (const int64_t *)keep(r, from->ints, from->n_ints, sizeof(int64_t));
+        break;
+    case ATTRIBUTE(FLOATS):
+        to->type = TT_AFLOATS;
+        to->n = (int64_t)from->n_floats;
+        kept = to->floats = (const float *)keep(r, from->floats, from->n_floats, sizeof(float));
+        break;
+    default:
+        break;
+    }
+    return kept ? TT_OK : no_memory(r);
+}
+
+static enum tt_code read_attributes(struct tt_onnx_reading *r)
+{
+    struct tt_attrs *a = &r->attrs;
+
+    *a = (struct tt_attrs){.arena = &r->o->model->arena, .opset = r->o->opset};
+    a->list = TT_NEW(r->o->arena, r->node->n_attribute, struct tt_attr);
+    if (!a->list)
+        return no_memory(r);
+    for (size_t i = 0; i < r->node->n_attribute; i++) {
+        const Onnx__AttributeProto *from = r->node->attribute[i];
+
+        if (read_attribute(r, from, &a->list[a->n]))
+            return r->err->code;
+        if (from->type == ATTRIBUTE(TENSOR) && from->t && !strcmp(a->list[a->n].name, "value"))
+            r->tensor = from->t;
+        a->n++;
+    }
+    return TT_OK;
+}
+
+/* ---- the others ------------------------------------------------------------- */
+
+static bool all_ints(const struct tt_onnx_reading *r)
+{
+    int n = 0;
+
+    for (int i = 0; i < r->nin; i++) {
+        if (r->in[i] && !r->in[i]->ints)
+            return false;
+        n += r->in[i] != NULL;
+    }
+    return n > 0;
+}
+
+static enum tt_code run_fold(struct tt_onnx_reading *r, const struct tt_fold *f)
+{
+    const struct tt_ints **in = TT_NEW(r->o->arena, r->nin, const struct tt_ints *);
+    struct tt_ints v;
+
+    if (!in)
+        return no_memory(r);
+    for (int i = 0; i < r->nin; i++)
+        in[i] = r->in[i] ? r->in[i]->ints : NULL;
+    if (tt_fold_run(f, &r->attrs, r->nin, in, r->o->arena, &v, r->err))
+        return r->err->code;
+    return tt_onnx_give_ints(r, &v);
+}
+
+/* The operator's own struct, filled from attributes and integers. */
+static enum tt_code read_attr(struct tt_onnx_reading *r, const struct tt_op *op, void **ret)
+{
+    void *attr = NULL;
+
+    if (op->attr_size) {
+        attr = tt_arena_alloc(&r->o->model->arena, 1, op->attr_size);
+        if (!attr)
+            return no_memory(r);
+    }
+    if (op->read && op->read(&r->attrs, attr, r->err))
+        return r->err->code;
+    *ret = attr;
+    return tt_attrs_done(&r->attrs, r->err);
+}
+
+/* Integers where the operator takes integers, small enough to compute with any batch; floats
+ * elsewhere. */
+static enum tt_code check_kinds(struct tt_onnx_reading *r, const struct tt_op *op)
+{
+    for (int i = 0; i < r->nin; i++) {
+        const struct tt_ints *v = r->in[i] ? r->in[i]->ints : NULL;
+
+        if (v && (!i || !op->read))
+            return tt_fail(r->err, TT_EUNSUPPORTED, "operand %d, '%s', is of integers, want floats",
+                           i, r->in[i]->name);
+        for (int64_t k = 0; v && k < v->n; k++)
+            if (v->v[k].b && (llabs(v->v[k].b) > INT32_MAX || llabs(v->v[k].a) > INT32_MAX))
+                return tt_fail(r->err, TT_ERANGE, "operand %d, '%s', holds %lld + %lld * batch", i,
+                               r->in[i]->name, (long long)v->v[k].a, (long long)v->v[k].b);
+    }
+    return TT_OK;
+}
+
+static enum tt_code run_op(struct tt_onnx_reading *r, const struct tt_op *op)
+{
+    const struct tt_probe *probes[TT_MAXIN] = {NULL};
+    int in[TT_MAXIN], value;
+    struct tt_probe shape = {.name = r->out->name};
+    void *attr = NULL;
+
+    if (r->o->opset < op->opset)
+        return tt_fail(r->err, TT_EUNSUPPORTED, "it is supported from opset %d on", op->opset);
+    if (r->nin > TT_MAXIN)
+        return tt_fail(r->err, TT_EUNSUPPORTED, "%d operands, at most %d are supported", r->nin,
+                       TT_MAXIN);
+    if (tt_onnx_need(r, op->min_in, op->max_in))
+        return r->err->code;
+    if (check_kinds(r, op))
+        return r->err->code;
+    for (int i = 0; i < r->nin; i++) {
+        in[i] = r->in[i] ? r->in[i]->value : -1;
+        probes[i] = in[i] >= 0 ? &r->o->probes[in[i]] : NULL;
+    }
+    if (read_attr(r, op, &attr) || tt_probe_node(op, r->name, attr, r->nin, probes, &shape, r->err))
+        return r->err->code;
+    value = tt_graph_node(&r->o->draft, op, r->name, attr, r->nin, in, r->out->name);
+    if (value < 0)
+        return no_memory(r);
+    r->o->probes[value] = shape;
+    r->out->value = value;
+    return TT_OK;
+}
+
+static enum tt_code dispatch(struct tt_onnx_reading *r)
+{
+    const char *type = r->node->op_type;
+    const struct tt_fold *fold = tt_fold_find(type);
+    const struct tt_op *op = tt_op_find(type);
+    tt_onnx_rule *rule = tt_onnx_find_rule(type);
+
+    if (rule)
+        return rule(r);
+    if (fold && all_ints(r))
+        return run_fold(r, fold);
+    if (op && op->opset)
+        return run_op(r, op);
+    return tt_fail(r->err, TT_EUNSUPPORTED, "it is not supported for integers");
+}
+
+static bool known(const char *op)
+{
+    return tt_onnx_find_rule(op) || tt_fold_find(op) || (tt_op_find(op) && tt_op_find(op)->opset);
+}
+
+static bool default_domain(const char *domain)
+{
+    return !domain || !domain[0] || !strcmp(domain, "ai.onnx");
+}
+
+enum tt_code tt_onnx_node(struct tt_onnx *o, const Onnx__NodeProto *node, struct tt_err *err)
+{
+    struct tt_onnx_reading r = {.o = o, .node = node, .name = tt_onnx_node_name(node), .err = err};
+    const char *op = node->op_type;
+
+    if (!default_domain(node->domain))
+        return tt_fail(err, TT_EUNSUPPORTED,
+                       "node '%s': operator '%s' of domain '%s' is not supported", r.name, op,
+                       node->domain);
+    if (!known(op))
+        return tt_fail(err, TT_EUNSUPPORTED, "node '%s': operator '%s' (opset %d) is not supported",
+                       r.name, op, o->opset);
+    r.out = tt_onnx_symbol(o, node->output[0]); // there, and named: the file was checked
+    if (read_attributes(&r) || find_operands(&r) || dispatch(&r))
+        return tt_fail_in(err, "node '%s': operator '%s' (opset %d)", r.name, op, o->opset);
+    return TT_OK;
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_RUNTIME_ONNX_TENSOR_H
+#define TT_RUNTIME_ONNX_TENSOR_H
+
+#include <onnx.pb-c.h>
+
+#include "runtime/attr.h"
+
+/*
+ * The tensors of an ONNX file: floats, which become weights, and integers, which are folded.
+ * Every error names the tensor.
+ */
+#define TT_FOLD_MAX 65536 // elements of a tensor of integers: shapes, indices, position tables
+
+enum tt_onnx_class { TT_ONNX_OTHER, TT_ONNX_FLOAT, TT_ONNX_INT };
+
+/* What a data type of ONNX holds, and its name as ONNX writes it: "FLOAT16"; never NULL. */
+enum tt_onnx_class tt_onnx_class(int type);
+const char *tt_onnx_type_name(int type);
+
+/* A tensor of floats as float32, in arena; float16, bfloat16 and double are converted. */
+TT_MUST_CHECK enum tt_code tt_onnx_floats(const Onnx__TensorProto *t, struct tt_arena *arena,
+                                          struct tt_tensor *ret, struct tt_err *err);
+
+/* A tensor of integers or booleans, at most TT_FOLD_MAX, in arena. */
+TT_MUST_CHECK enum tt_code tt_onnx_ints(const Onnx__TensorProto *t, struct tt_arena *arena,
+                                        struct tt_ints *ret, struct tt_err *err);
+
+#endif
