@@ -158,9 +158,13 @@ static enum tt_code check_kinds(struct tt_onnx_reading *r, const struct tt_op *o
 {
     for (int i = 0; i < r->nin; i++) {
         const struct tt_ints *v = r->in[i] ? r->in[i]->ints : NULL;
+        bool wanted = op->ints & 1u << i;
 
-        if (v && (!i || !op->read))
-            return tt_fail(r->err, TT_EUNSUPPORTED, "operand %d, '%s', is of integers, want floats",
+        if (r->in[i] && wanted != (v != NULL))
+            return tt_fail(r->err, TT_EUNSUPPORTED,
+                           wanted ? "operand %d, '%s', is not known when the model "
+                                    "is read"
+                                  : "operand %d, '%s', is of integers, want floats",
                            i, r->in[i]->name);
         for (int64_t k = 0; v && k < v->n; k++)
             if (v->v[k].b && (llabs(v->v[k].b) > INT32_MAX || llabs(v->v[k].a) > INT32_MAX))

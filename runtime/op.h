@@ -60,6 +60,7 @@ enum tt_layout_rule {
 struct tt_op {
     const char *name;   // ONNX operator name, unique; the project's own begin with tt.
     int min_in, max_in; // operands, integer ones included
+    unsigned ints;      // which of them are of integers, as bits; the others are of floats
     int opset;          // oldest ONNX opset with this meaning; 0: not ONNX's
     const char *source; // where the formula comes from
     size_t attr_size;   // of its own struct

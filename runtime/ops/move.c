@@ -130,6 +130,9 @@ static enum tt_code read_slice(struct tt_attrs *a, void *attr, struct tt_err *er
         s->end[i] = a->ints[1] ? a->ints[2]->v[i] : (struct tt_affine){old[1][i], 0};
         s->axis[i] = a->ints[1] ? (a->ints[3] ? a->ints[3]->v[i].a : i) : old[2] ? old[2][i] : i;
         s->step[i] = a->ints[1] && a->ints[4] ? a->ints[4]->v[i].a : 1;
+        if (a->ints[1] &&
+            ((a->ints[3] && a->ints[3]->v[i].b) || (a->ints[4] && a->ints[4]->v[i].b)))
+            return tt_fail(err, TT_EUNSUPPORTED, "an axis or a step depends on the batch");
         if (s->step[i] == 0 || s->step[i] == INT64_MIN)
             return tt_fail(err, TT_ERANGE, "step %d is %lld", i, (long long)s->step[i]);
     }
@@ -232,6 +235,7 @@ const struct tt_op tt_op_slice = {
     .name = "Slice",
     .min_in = 1,
     .max_in = 5,
+    .ints = 1u << 1 | 1u << 2 | 1u << 3 | 1u << 4,
     .opset = 1,
     .source = "ONNX Slice-13; below opset 10 Slice-1",
     .attr_size = sizeof(struct slice),
@@ -334,6 +338,7 @@ const struct tt_op tt_op_pad = {
     .name = "Pad",
     .min_in = 1,
     .max_in = 4,
+    .ints = 1u << 1 | 1u << 3,
     .opset = 2,
     .source = "ONNX Pad-13, mode constant; below opset 11 Pad-2",
     .attr_size = sizeof(struct pad),

@@ -27,6 +27,7 @@ static void backward(struct tt_node *n)
         .name = onnx,                                            \
         .min_in = 1,                                             \
         .max_in = ins,                                           \
+        .ints = (ins) > 1 ? 1u << 1 : 0,                         \
         .opset = since,                                          \
         .source = text,                                          \
         .attr_size = sizeof(struct_),                            \
