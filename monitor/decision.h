@@ -11,7 +11,7 @@
 
 /*    TT_GUARD_..    name        learns */
 #define TT_GUARD_STATES(X)                                                                  \
-    X(WARMING, "warming", true) /* learning; too young to be judged */                      \
+    X(WARMING, "warming", true) /* learning; missing data do not hold it yet */             \
     X(ADAPTING, "adapting", true)                                                           \
     X(HOLDING, "holding", false)         /* until the rule clears, or its data is back */   \
     X(TRIPPED, "tripped", false)         /* the caller is restoring */                      \
@@ -38,7 +38,9 @@ struct tt_decision {
     int signal, detector; // -1: none
     enum tt_action action;
     bool dry_run; // would have; do nothing
+    bool missing; // held for want of data, not for what they say
     bool breaker; // too many rollbacks: the stream is frozen once restored
+    int restores; // by the guard within the window, with this one
     bool suspect; // out of probation: mark suspect_version suspect
     uint64_t suspect_version, from_version;
     int64_t from_step;

@@ -56,6 +56,8 @@ struct tt_detector {
     const char *name, *help, *source;
     int nstate; // doubles
     void (*init)(const struct tt_detect_options *o, double *state);
+    /* Another version answers: forget its predecessor's evidence, keep what was normal. */
+    void (*restart)(const struct tt_detect_options *o, double *state);
     /* One reading with something fresh in it. */
     void (*feed)(const struct tt_detect_options *o, double *state, const struct tt_reading *r,
                  const struct tt_mark *at);

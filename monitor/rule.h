@@ -63,7 +63,8 @@ struct tt_guard_policy {
 };
 
 /* Refuse what single keys cannot tell: one of above and below, clear on the right side, bounds of
- * the signal, names given twice, too many rules.  Returns whether no error was added. */
+ * the signal, names given twice, too many rules.  For rules that were read without errors.  Returns
+ * whether no error was added. */
 bool tt_guard_check(const struct tt_guard_policy *p, struct tt_diags *d);
 
 /* What the rule's detector is to be told. */

@@ -21,7 +21,13 @@ enum tt_from {
     TT_FROM_LABELS    // feedback
 };
 
-#define TT_SIGNAL(sym, name, bad, lo, hi, from, help) TT_SIG_##sym,
+enum tt_keep {
+    TT_KEEP_MEAN, // over the window
+    TT_KEEP_LAST,
+    TT_KEEP_CLASS // from sums over the classes that forget at the window's pace
+};
+
+#define TT_SIGNAL(sym, name, bad, lo, hi, from, keep, help) TT_SIG_##sym,
 enum tt_signal {
 #include "monitor/signals.def"
     TT_NSIGNALS
@@ -33,17 +39,19 @@ struct tt_signal_row {
     enum tt_bad bad;
     double lo, hi; // values it can have
     enum tt_from from;
+    enum tt_keep keep;
 };
 extern const struct tt_signal_row tt_signals[TT_NSIGNALS];
 
 #define TT_WINDOW_BUCKETS 20
 
-/* A mean over the last samples, kept as sums of buckets of consecutive batches. */
+/* One signal: sums over buckets of consecutive batches, the oldest first.  All doubles, so that a
+ * snapshot can hold it. */
 struct tt_window {
-    double sum[TT_WINDOW_BUCKETS], n[TT_WINDOW_BUCKETS];
-    double first, count;      // the oldest bucket, and how many are in use
-    double fresh, fresh_n;    // sum and samples since tt_signals_seen
-    double last, total, seen; // last mean; samples since the restart; tt_signals.samples then
+    double sum[TT_WINDOW_BUCKETS], n[TT_WINDOW_BUCKETS], count;
+    double fresh, fresh_n; // sum and samples since tt_signals_seen
+    double last, total;    // last mean; samples since the restart
+    double seen;           // tt_signals.samples at the last of them
 };
 
 struct tt_signals {
@@ -97,8 +105,7 @@ bool tt_signals_feedback(struct tt_signals *s, const struct tt_labelled *l);
 
 struct tt_reading tt_signals_read(const struct tt_signals *s, enum tt_signal signal);
 
-/* What was fresh has been judged (tt_guard_feed does this). */
-void tt_signals_seen(struct tt_signals *s);
+void tt_signals_seen(struct tt_signals *s); // what was fresh has been judged; tt_guard_feed does it
 
 /* Another version answers from now on: forget the windows, keep the counts. */
 void tt_signals_restart(struct tt_signals *s);
