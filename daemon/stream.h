@@ -13,10 +13,9 @@
  * versions, signals and guard; the plan belongs to the caller and may be shared, or replaced by
  * one of the same model and method with another limit.  One thread at a time.
  */
-
 struct tt_policy; // policies/policy.h
 
-/* Where what happens is told.  Members may be NULL.  All records' pointers are borrowed. */
+/* Where what happens is told.  Members may be NULL. */
 struct tt_sink {
     void *ctx;
     int64_t (*put)(void *ctx, const struct tt_record *r); // returns a ticket
@@ -34,10 +33,13 @@ struct tt_stream_spec {
     const struct tt_plan *plan; // for the layout; not kept
     struct tt_sink sink;
     const char *snapshots; // directory of its snapshots; NULL: none are written; copied
+    int keep;              // newest snapshots that stay; 0: 10
+    int ring;              // checkpoints in memory; 0: 16
+    int64_t feedback_ms;   // age of an answer that still takes labels; 0: no bound
     int64_t now_ms;
 };
 
-struct tt_memory; // of answers, for labels that come later
+struct tt_memory; // of answers
 
 struct tt_stream {
     struct tt_arena arena;
@@ -45,19 +47,24 @@ struct tt_stream {
     const struct tt_model *model;
     const struct tt_policy *policy;
     struct tt_sink sink;
+    int keep;
+    int64_t feedback_ms;
     struct tt_versions versions;
     struct tt_signals signals;
     struct tt_guard guard;
     struct tt_memory *memory;
     int classes;
-    int64_t step;             // of the newest version there ever was
-    int64_t updates;          // since the last checkpoint
-    int64_t sample_turn;      // batches since the frozen model was last asked
-    int64_t adapted, skipped; // batches
+    int64_t step;                      // of the newest version there ever was
+    int64_t updates;                   // since the last checkpoint
+    int64_t sample_turn;               // batches since the frozen model was last asked
+    int64_t samples, adapted, skipped; // answered in all; batches
     int64_t rollbacks;
-    bool recorded_frozen;
-    float *frozen; // [limit, classes] of the plan: the frozen model's answer
-    int64_t frozen_floats;
+    enum tt_guard_state told;   // that the record knows
+    struct tt_arena scratch;    // of one batch
+    int64_t room;               // rows
+    float *frozen, *mean_p;     // [room, classes] the frozen model's answer; [classes]
+    int32_t *labels;            // [room]
+    int64_t *counts;            // [classes]
     char reason[TT_LINE_BYTES]; // of the guard's state
 };
 
@@ -81,10 +88,10 @@ struct tt_result {
     const char *guard;                      // ok, warn, hold, tripped
     char rolled_back_to[TT_HASH_SHORT + 1]; // "": nothing was rolled back
     int64_t infer_us, adapt_us;
-    const int32_t *labels; // [rows] predicted; until the plan's next step
+    const int32_t *labels; // [rows] predicted; until the stream's next step
 };
 
-/* A stream at the source version.  On success *ret is the caller's. */
+/* A stream at the source version, the caller's. */
 TT_MUST_CHECK enum tt_code tt_stream_new(const struct tt_stream_spec *spec, struct tt_stream **ret,
                                          struct tt_err *err);
 void tt_stream_free(struct tt_stream *s); // NULL is nothing
@@ -95,8 +102,7 @@ TT_MUST_CHECK enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *p
                                           const struct tt_batch *b, struct tt_result *ret,
                                           struct tt_err *err);
 
-/* What can wait until the answer is on its way: versions that have soaked become good, and are
- * written to the disk. */
+/* What can wait until after the answer: versions that have soaked become good, and are written. */
 void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms);
 
 struct tt_labels {

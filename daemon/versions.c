@@ -109,35 +109,56 @@ static struct tt_version *newest_good(const struct tt_versions *v, int64_t sampl
     return best;
 }
 
-struct tt_version *tt_versions_place(struct tt_versions *v)
+/* The oldest checkpoint that is (not) a place to go back to, or may become one. */
+static struct tt_version *oldest(const struct tt_versions *v, bool good, bool soaking, int *ret_n)
 {
-    for (int i = 0; i < v->nring; i++)
-        if (!used(&v->ring[i]))
-            return &v->ring[i];
-    return NULL;
-}
+    struct tt_version *old = NULL;
 
-/* What nobody can go back to goes first, then the oldest good one beyond half of the ring.  A
- * version that soaks stays until it is judged, or none would ever become good. */
-static struct tt_version *make_room(struct tt_versions *v)
-{
-    struct tt_version *dead = NULL, *good = NULL;
-    int ngood = 0;
-
+    *ret_n = 0;
     for (int i = 0; i < v->nring; i++) {
         struct tt_version *c = &v->ring[i];
 
-        if (!used(c))
-            return c;
-        if (c->state == TT_VERSION_GOOD && ++ngood && (!good || c->step < good->step))
-            good = c;
-        else if (c->state != TT_VERSION_GOOD && c->state != TT_VERSION_SOAKING &&
-                 (!dead || c->step < dead->step))
-            dead = c;
+        if (!used(c) || (c->state == TT_VERSION_GOOD) != good ||
+            (c->state == TT_VERSION_SOAKING) != soaking)
+            continue;
+        ++*ret_n;
+        if (!old || c->step < old->step)
+            old = c;
     }
-    if (dead)
-        return dead;
-    return ngood > v->nring / 2 ? good : NULL;
+    return old;
+}
+
+struct tt_version *tt_versions_place(struct tt_versions *v, bool force)
+{
+    struct tt_version *c = NULL;
+    int n;
+
+    for (int i = 0; i < v->nring; i++)
+        if (!used(&v->ring[i]))
+            return &v->ring[i];
+    if (force)
+        c = oldest(v, false, false, &n);
+    if (force && !c)
+        c = oldest(v, true, false, &n);
+    if (force && !c)
+        c = oldest(v, false, true, &n);
+    return c;
+}
+
+/* A version that soaks stays until it is judged, or none would ever become good. */
+static struct tt_version *make_room(struct tt_versions *v)
+{
+    struct tt_version *c = tt_versions_place(v, false);
+    int n;
+
+    if (!c)
+        c = oldest(v, false, false, &n);
+    if (!c) {
+        c = oldest(v, true, false, &n);
+        if (n <= v->nring / 2)
+            c = NULL;
+    }
+    return c;
 }
 
 struct tt_version *tt_versions_checkpoint(struct tt_versions *v)

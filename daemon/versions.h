@@ -67,8 +67,9 @@ void tt_versions_publish(struct tt_versions *v, int64_t step, int64_t samples, i
  * base, or all others are still to be judged. */
 struct tt_version *tt_versions_checkpoint(struct tt_versions *v);
 
-/* An empty place of the ring for a version read back, or NULL when it is full. */
-struct tt_version *tt_versions_place(struct tt_versions *v);
+/* An empty place of the ring for a version read back; when it is full NULL, or with force that
+ * of a version that is given up: a suspect or bad one, the oldest good one, the oldest. */
+struct tt_version *tt_versions_place(struct tt_versions *v, bool force);
 
 /* The newest good checkpoint made when at most samples had been answered, else the base. */
 const struct tt_version *tt_versions_target(const struct tt_versions *v, int64_t samples);

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/decide.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/tell.h"
+#include "monitor/snapshot.h"
+#include "policies/policy.h"
+
+#define ASIDE "set aside when the stream went back to an older version"
+
+struct aside {
+    struct tt_stream *s;
+    int64_t step, now_ms;
+};
+
+/* A file newer than the version restored, unless it is in the ring and so was told. */
+static bool set_file_aside(void *arg, const struct tt_snapshot_file *f)
+{
+    const struct aside *a = arg;
+    struct tt_version v = {.state = TT_VERSION_SUSPECT};
+
+    if (f->step <= a->step)
+        return false; // the rest is older
+    (void)snprintf(v.name, sizeof v.name, "%s", f->version);
+    if (!tt_versions_find(&a->s->versions, v.name))
+        tt_tell_judged(a->s, &v, ASIDE, a->now_ms);
+    return true;
+}
+
+/* Versions newer than the one restored are not gone back to by themselves again, nor resumed after
+ * a restart: bad when they came after the change point, suspect for their age alone. */
+static void set_aside(struct tt_stream *s, const struct tt_version *to, int64_t change_point,
+                      int64_t now_ms)
+{
+    struct aside a = {s, to->step, now_ms};
+    struct tt_err err;
+
+    for (int i = 0; i < s->versions.nring; i++) {
+        struct tt_version *v = &s->versions.ring[i];
+
+        if (!v->name[0] || v->step <= to->step || v->state == TT_VERSION_BAD)
+            continue;
+        v->state = v->samples > change_point ? TT_VERSION_BAD : TT_VERSION_SUSPECT;
+        tt_tell_judged(s, v, ASIDE, now_ms);
+    }
+    if (s->snapshots && tt_snapshot_scan(s->snapshots, set_file_aside, &a, &err) != TT_OK)
+        tt_tell_event(s, "snapshot", "error", "daemon", 0, now_ms, err.msg);
+}
+
+static void mark_suspect(struct tt_stream *s, uint64_t id, int64_t now_ms)
+{
+    for (int i = 0; i < s->versions.nring; i++) {
+        struct tt_version *v = &s->versions.ring[i];
+
+        if (!v->name[0] || v->id != id || v->state == TT_VERSION_BAD)
+            continue;
+        v->state = TT_VERSION_SUSPECT;
+        tt_tell_judged(s, v, "tripped again after it had been restored", now_ms);
+    }
+}
+
+/* Serve to.  Returns a copy of it, since restoring may take its place in the ring. */
+static struct tt_version restore(struct tt_stream *s, const struct tt_version *to,
+                                 int64_t change_point, int64_t now_ms)
+{
+    struct tt_version copy = *to;
+
+    set_aside(s, to, change_point, now_ms);
+    tt_versions_restore(&s->versions, to);
+    tt_guard_restored(&s->guard, &s->policy->guard, &s->signals, copy.id, now_ms);
+    s->updates = 0;
+    s->rollbacks++;
+    return copy;
+}
+
+/* The newest good version from before the change point less one detection delay. */
+static const struct tt_version *choose(const struct tt_stream *s, const struct tt_decision *d,
+                                       const char **ret_why)
+{
+    const struct tt_version *to;
+
+    if (d->action == TT_ACTION_RESET) {
+        *ret_why = "the rule asks for the source";
+        return &s->versions.base;
+    }
+    to = tt_versions_target(&s->versions, d->change_point_sample - d->samples_affected);
+    *ret_why = to == &s->versions.base
+                   ? "no version from before the change point is good, so the source"
+                   : "the newest good version from before the change point";
+    return to;
+}
+
+static void sync_record(const struct tt_stream *s, int64_t ticket, int64_t decision_id,
+                        int64_t now_ms)
+{
+    struct tt_err err = {TT_OK, ""};
+    char text[TT_LINE_BYTES];
+
+    if (!s->sink.sync || s->sink.sync(s->sink.ctx, ticket, &err) == TT_OK)
+        return;
+    (void)snprintf(text, sizeof text, "the decision is not on the disk yet: %s", err.msg);
+    tt_tell_event(s, "record", "error", "daemon", decision_id, now_ms, text);
+}
+
+void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision_id, int64_t now_ms)
+{
+    char text[TT_LINE_BYTES];
+
+    if (s->told == s->guard.state && !decision_id)
+        return;
+    tt_guard_reason(&s->guard, &s->policy->guard, s->reason, sizeof s->reason);
+    tt_tell_state(s, by, decision_id, now_ms);
+    if (s->told != s->guard.state) {
+        (void)snprintf(text, sizeof text, "%s -> %s%s%s", tt_guard_state_name(s->told),
+                       tt_guard_state_name(s->guard.state), s->reason[0] ? ": " : "", s->reason);
+        tt_tell_event(s, "state", "info", by, decision_id, now_ms, text);
+    }
+    s->told = s->guard.state;
+}
+
+void tt_stream_decide(struct tt_stream *s, const struct tt_decision *d, int64_t now_ms,
+                      char ret_restored[TT_HASH_SHORT + 1])
+{
+    struct tt_version from = s->versions.serving, to;
+    struct tt_restored what = {.from = &from};
+    const bool back = d->action == TT_ACTION_RESET || d->action == TT_ACTION_ROLLBACK;
+    int64_t ticket, id;
+
+    ret_restored[0] = '\0';
+    if (back && !d->dry_run) {
+        if (d->suspect)
+            mark_suspect(s, d->suspect_version, now_ms);
+        what.to = choose(s, d, &what.reason);
+        if (from.state != TT_VERSION_BASE) {
+            from.state = TT_VERSION_BAD;
+            tt_tell_version(s, &from, "it served when the guard tripped", NULL);
+        }
+        to = restore(s, what.to, d->change_point_sample, now_ms);
+        what.to = &to;
+        memcpy(ret_restored, to.name, sizeof to.name);
+    } else if (back) {
+        what.to = choose(s, d, &what.reason);
+    }
+    id = tt_tell_decision(s, d, &what, "guard", now_ms, &ticket);
+    if (!d->dry_run) {
+        tt_stream_watch_state(s, "guard", id, now_ms);
+        sync_record(s, ticket, id, now_ms);
+    }
+    tt_tell_event(s,
+                  d->dry_run ? "trip"
+                  : back     ? "rollback"
+                             : tt_action_name(d->action),
+                  d->dry_run ? "info" : "warning", "guard", id, now_ms, d->sentence);
+}
+
+static enum tt_code refuse_order(const struct tt_stream *s, const char *what, struct tt_err *err)
+{
+    return tt_fail(err, TT_EDENIED, "stream '%s' is %s: it cannot %s", s->name,
+                   tt_guard_state_name(s->guard.state), what);
+}
+
+/* What a person's order looks like as a decision: there is no statistic. */
+static struct tt_decision as_decision(const struct tt_stream *s, const struct tt_order *o)
+{
+    struct tt_decision d = {.by = TT_BY_OPERATOR,
+                            .rule = "operator",
+                            .signal = -1,
+                            .detector = -1,
+                            .action = o->action,
+                            .from_version = s->versions.serving.id,
+                            .from_step = s->versions.serving.step,
+                            .statistic = NAN,
+                            .threshold = NAN,
+                            .n = NAN,
+                            .baseline = NAN,
+                            .observed = NAN,
+                            .change_point_sample = s->guard.samples};
+
+    return d;
+}
+
+static const struct tt_version *ordered_target(const struct tt_stream *s, const struct tt_order *o,
+                                               const char **ret_why, struct tt_err *err)
+{
+    const struct tt_version *to;
+
+    if (o->action == TT_ACTION_RESET) {
+        *ret_why = "asked for the source";
+        return &s->versions.base;
+    }
+    if (!o->version || !*o->version) {
+        to = tt_versions_target(&s->versions, INT64_MAX);
+        *ret_why = to == &s->versions.base ? "no version is good, so the source"
+                                           : "the newest good version";
+        return to;
+    }
+    *ret_why = "asked for by name";
+    to = tt_versions_find(&s->versions, o->version);
+    if (!to)
+        (void)tt_fail(err, TT_ENOTFOUND,
+                      "stream '%s' has no version '%s' that it could go back to; op 'snapshots' "
+                      "lists them",
+                      s->name, o->version);
+    return to;
+}
+
+static void order_sentence(const struct tt_order *o, const char *verb, const char *to,
+                           struct tt_decision *d)
+{
+    const bool why = o->reason && *o->reason;
+
+    (void)snprintf(d->sentence, sizeof d->sentence, "%s%s%s by %s%s%.100s", verb, *to ? " to " : "",
+                   to, o->actor, why ? ": " : "", why ? o->reason : "");
+}
+
+static enum tt_code go_back(struct tt_stream *s, const struct tt_order *o, struct tt_decision *d,
+                            struct tt_restored *what, struct tt_version *to, struct tt_err *err)
+{
+    const struct tt_version *target = ordered_target(s, o, &what->reason, err);
+
+    if (!target)
+        return err->code;
+    if (!tt_guard_order(&s->guard, &s->policy->guard, TT_ORDER_ROLLBACK, o->now_ms))
+        return refuse_order(s, "go back", err);
+    *to = restore(s, target, s->guard.samples, o->now_ms);
+    what->to = to;
+    order_sentence(o, o->action == TT_ACTION_RESET ? "reset" : "rolled back", to->name, d);
+    return TT_OK;
+}
+
+enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o, struct tt_ordered *ret,
+                             struct tt_err *err)
+{
+    const struct tt_guard_policy *p = &s->policy->guard;
+    const char *actor = o->actor && *o->actor ? o->actor : "operator";
+    const bool back = o->action == TT_ACTION_RESET || o->action == TT_ACTION_ROLLBACK;
+    struct tt_order named = *o;
+    struct tt_decision d = as_decision(s, o);
+    struct tt_version from = s->versions.serving, to = {.name = ""};
+    struct tt_restored what = {
+        .from = &from, .reason = o->reason, .action = o->thaw ? "thaw" : NULL};
+    const char *kind = o->thaw ? "thaw" : back ? "rollback" : "freeze";
+    int64_t ticket;
+
+    named.actor = actor;
+    if (o->thaw) {
+        if (!tt_guard_order(&s->guard, p, TT_ORDER_THAW, o->now_ms))
+            return refuse_order(s, "be thawed", err);
+        order_sentence(&named, "thawed", "", &d);
+    } else if (back) {
+        if (go_back(s, &named, &d, &what, &to, err) != TT_OK)
+            return err->code;
+    } else {
+        if (!tt_guard_order(&s->guard, p, TT_ORDER_FREEZE, o->now_ms))
+            return refuse_order(s, "be frozen", err);
+        order_sentence(&named, "frozen", "", &d);
+    }
+    *ret = (struct tt_ordered){.to_step = s->versions.serving.step};
+    memcpy(ret->from, from.name, sizeof ret->from);
+    memcpy(ret->to, s->versions.serving.name, sizeof ret->to);
+    ret->decision_id = tt_tell_decision(s, &d, &what, actor, o->now_ms, &ticket);
+    tt_stream_watch_state(s, actor, ret->decision_id, o->now_ms);
+    sync_record(s, ticket, ret->decision_id, o->now_ms);
+    tt_tell_event(s, kind, "info", actor, ret->decision_id, o->now_ms, d.sentence);
+    return TT_OK;
+}

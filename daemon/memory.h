@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_DAEMON_MEMORY_H
+#define TT_DAEMON_MEMORY_H
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "base/hash.h"
+#include "client/c/wire.h"
+
+/*
+ * What a stream remembers of its answers, so that labels that come later can be credited to the
+ * version that gave them: the last TT_MEMORY_ANSWERS requests with an id, at most TT_MEMORY_ROWS
+ * rows together.  The oldest is forgotten first.
+ */
+#define TT_MEMORY_ANSWERS 256
+#define TT_MEMORY_ROWS    16384
+
+struct tt_answered {
+    char id[TTAD_WIRE_ID_MAX + 1];
+    char version[TT_HASH_SHORT + 1];
+    int64_t step, ms;
+    int64_t batch; // tt_signals.batches once it was answered
+    int64_t rows;
+    bool base;       // the frozen model's classes are known
+    bool labelled;   // labels have come
+    int32_t *label;  // [rows] predicted
+    int32_t *frozen; // [rows] the frozen model's, when base
+};
+
+struct tt_memory;
+
+/* NULL: out of memory. */
+struct tt_memory *tt_memory_new(struct tt_arena *arena);
+
+/* Room for an answer of rows rows, whose label and frozen are to be filled in.  An older answer of
+ * that id is replaced.  NULL: too many rows to remember. */
+struct tt_answered *tt_memory_add(struct tt_memory *m, const char *id, int64_t rows);
+
+/* The answer to that request, or NULL. */
+struct tt_answered *tt_memory_find(struct tt_memory *m, const char *id);
+
+#endif

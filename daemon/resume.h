@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_DAEMON_RESUME_H
+#define TT_DAEMON_RESUME_H
+
+#include "daemon/stream.h"
+#include "monitor/reader.h"
+#include "monitor/snapshot.h"
+
+/* A stream's versions on the disk: written, read back after a restart, deleted by retention. */
+
+/* Write version v of s (a checkpoint, or the one that serves), tell so, delete what retention no
+ * longer keeps.  A failure is told as an event too. */
+enum tt_code tt_stream_save(struct tt_stream *s, const struct tt_plan *plan, struct tt_version *v,
+                            const char *reason, int64_t now_ms, struct tt_err *err);
+
+/* Serve the newest snapshot that is whole, of this model and method, and not known as suspect, bad
+ * or lost; the good ones before it are checkpoints again.  What is damaged is marked lost, and the
+ * next older is tried; nothing usable: the source serves.  Says what it did in text, one line.
+ * known: what the record knows of versions, newest first. */
+TT_MUST_CHECK enum tt_code tt_stream_resume(struct tt_stream *s, const struct tt_plan *plan,
+                                            const struct tt_known_version *known, int nknown,
+                                            int64_t now_ms, char text[TT_LINE_BYTES],
+                                            struct tt_err *err);
+
+/* Bring a version that is only on the disk into the ring, so that it can be gone back to.
+ * TT_ENOTFOUND: there is no such file. */
+TT_MUST_CHECK enum tt_code tt_stream_fetch(struct tt_stream *s, const struct tt_plan *plan,
+                                           const char *version, struct tt_err *err);
+
+#endif
