@@ -78,6 +78,9 @@ $(BUILD)/libttad.a: $(call OBJ,$(LIBSRCS)) $(BUILD)/gen/onnx.pb-c.o $(BUILD)/gen
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call OBJ,$(SUPSRCS)) $(BUILD)/libttad.a
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TLDLIBS)
 
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libttad.a
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 # Objects depend on the flags themselves, so a changed flag rebuilds.
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(GENH)
 	@mkdir -p $(@D)

@@ -172,11 +172,20 @@ static bool read_bool(const struct tt_ynode *n, void *dst, struct tt_diags *d)
     return true;
 }
 
-static bool read_text(const struct tt_ynode *n, const char **ret, struct tt_diags *d)
+static bool read_text(const struct tt_field *f, const struct tt_ynode *n, const char **ret,
+                      struct tt_diags *d)
 {
+    size_t len;
+
     if (n->type != TT_YSCALAR ||
         (!n->quoted && (!*n->text || !strcmp(n->text, "~") || !strcmp(n->text, "null")))) {
         tt_field_mismatch(n, "a text", d);
+        return false;
+    }
+    len = strlen(n->text);
+    if (f->max > 0 && ((double)len < f->min || (double)len > f->max)) {
+        tt_diag_error(d, n->line, n->col, "%s: %zu bytes, want %.15g to %.15g", f->key, len, f->min,
+                      f->max);
         return false;
     }
     *ret = n->text;
@@ -265,7 +274,7 @@ static bool read_texts(const struct tt_field *f, const struct tt_ynode *n, void 
             tt_diag_error(d, 0, 0, "out of memory");
     }
     for (; v.s && v.n < count; v.n++, item = item->next)
-        read_text(item, &v.s[v.n], d);
+        read_text(f, item, &v.s[v.n], d);
     if (d->errors > errors)
         return false;
     *(struct tt_strs *)dst = v;
@@ -303,7 +312,7 @@ static bool read_field(const struct tt_field *f, const struct tt_ynode *n, void 
     case TT_FBOOL:
         return read_bool(n, dst, d);
     case TT_FSTR:
-        return read_text(n, (const char **)dst, d);
+        return read_text(f, n, (const char **)dst, d);
     case TT_FENUM:
         return read_choice(f, n, (int *)dst, d);
     case TT_FFLAGS:

@@ -38,7 +38,8 @@ struct tt_field {
     const char *key;
     enum tt_ftype type;
     size_t offset;      // into the struct being filled
-    double min, max;    // TT_FINT, TT_FFLOAT, TT_FFLOATS: both ends allowed
+    double min, max;    // TT_FINT, TT_FFLOAT, TT_FFLOATS: both ends allowed; TT_FSTR, TT_FSTRS:
+                        // bytes of a text, max 0: any number
     const char *def;    // default as it would be written; NULL: the key is required
     const char *choice; // TT_FENUM, TT_FFLAGS: "a|b|c"
     unsigned flags;     // TT_LIVE: may change without a restart

@@ -36,8 +36,8 @@ TT_MUST_CHECK enum tt_code tt_snapshot_name(int64_t step, const char *version,
                                             char ret[TT_SNAPSHOT_NAME], struct tt_err *err);
 
 /* Write <dir>/<name>, making dir (one level, mode 0750) where it is missing.  On an error there is
- * no new file; a file of that name from before is still whole.  An fsync that failed is a failure
- * and is not tried again. */
+ * no new file; one of that name from before is still whole (and gone when it was the directory
+ * that could not be synced).  An fsync that failed is a failure and is not tried again. */
 TT_MUST_CHECK enum tt_code tt_snapshot_write(const char *dir, const char *name, const void *bytes,
                                              size_t n, struct tt_err *err);
 

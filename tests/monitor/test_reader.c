@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "monitor/reader.h"
+
+#include "tests/monitor/scratch.h"
+
+#define T0 1700000000000
+
+static struct tt_record event(int64_t seq, const char *text)
+{
+    return (struct tt_record){.kind = TT_REC_EVENT,
+                              .ts_ms = T0 + seq,
+                              .stream = "cam-7",
+                              .event = {.seq = seq, .kind = "daemon", .text = text}};
+}
+
+static struct tt_record batch(int64_t i)
+{
+    return (struct tt_record){.kind = TT_REC_BATCH,
+                              .ts_ms = T0 + i,
+                              .stream = "cam-7",
+                              .batch = {.version = "v", .step = i, .rows = 64}};
+}
+
+static void a_reader_finds_what_a_daemon_needs_at_its_start(void **state)
+{
+    struct scratch *x = *state;
+    struct tt_store *s = open_store(x->db);
+    struct tt_known_stream *streams;
+    struct tt_known_version *versions;
+    struct tt_answer answer;
+    struct tt_reader *r;
+    struct tt_arena arena;
+    struct tt_err err;
+    struct tt_record b = batch(5);
+    int64_t decision, seq;
+    int n;
+
+    tt_arena_init(&arena, 0);
+    assert_int_equal(tt_reader_open(x->db, &r, &err), TT_OK);
+    assert_int_equal(tt_reader_streams(r, &arena, &streams, &n, &err), TT_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(tt_reader_last(r, &decision, &seq, &err), TT_OK);
+    assert_int_equal(decision + seq, 0);
+
+    put_now(s, &(struct tt_record){
+                   .kind = TT_REC_BOOT, .ts_ms = T0, .boot = {"boot-1", "0.1", "c0ffee"}});
+    put_now(s, &(struct tt_record){.kind = TT_REC_STREAM,
+                                   .ts_ms = T0,
+                                   .stream = "b",
+                                   .state = {.model = "m",
+                                             .model_hash = "mh",
+                                             .engine = "tent",
+                                             .policy = "p",
+                                             .policy_hash = "ph",
+                                             .state = "adapting",
+                                             .reason = "opened",
+                                             .by = "policy",
+                                             .version = "v1",
+                                             .step = 3}});
+    put_now(s, &(struct tt_record){.kind = TT_REC_STREAM, .ts_ms = T0 + 1, .stream = "a"});
+    for (int i = 0; i < 3; i++)
+        put_now(s, &(struct tt_record){.kind = TT_REC_VERSION,
+                                       .ts_ms = T0 + i,
+                                       .stream = "b",
+                                       .version = {.version = i == 2   ? "v3"
+                                                              : i == 1 ? "v2"
+                                                                       : "v1",
+                                                   .parent = "v0",
+                                                   .step = i,
+                                                   .state = "good",
+                                                   .file = "b/x.safetensors",
+                                                   .bytes = 9}});
+    b.batch.request_id = "42";
+    b.batch.version = "v1";
+    put_now(s, &b);
+    b.batch.version = "v2"; // the id was used again
+    b.ts_ms = T0 + 77;
+    put_now(s, &b);
+    put_now(s, &(struct tt_record){.kind = TT_REC_DECISION,
+                                   .ts_ms = T0,
+                                   .stream = "b",
+                                   .decision = {.decision_id = 12, .action = "freeze"}});
+    b = event(99, "x");
+    put_now(s, &b);
+
+    assert_int_equal(tt_reader_streams(r, &arena, &streams, &n, &err), TT_OK);
+    assert_int_equal(n, 3); // a, b, cam-7
+    assert_string_equal(streams[0].stream, "a");
+    assert_string_equal(streams[0].state, "");
+    assert_string_equal(streams[1].stream, "b");
+    assert_string_equal(streams[1].model_hash, "mh");
+    assert_string_equal(streams[1].state, "adapting");
+    assert_string_equal(streams[1].by, "policy");
+    assert_string_equal(streams[1].version, "v1");
+    assert_int_equal(streams[1].step, 3);
+    assert_int_equal(streams[1].state_since_ms, T0);
+    assert_int_equal(tt_reader_versions(r, "b", 2, &arena, &versions, &n, &err), TT_OK);
+    assert_int_equal(n, 2);
+    assert_string_equal(versions[0].version, "v3");
+    assert_string_equal(versions[1].version, "v2");
+    assert_string_equal(versions[0].file, "b/x.safetensors");
+    assert_int_equal(tt_reader_versions(r, "nobody", 9, &arena, &versions, &n, &err), TT_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(tt_reader_answer(r, "cam-7", "42", &answer, &err), TT_OK);
+    assert_string_equal(answer.version, "v2");
+    assert_int_equal(answer.step, 5);
+    assert_int_equal(answer.rows, 64);
+    assert_int_equal(answer.ts_ms, T0 + 77);
+    assert_int_equal(tt_reader_answer(r, "b", "42", &answer, &err), TT_ENOTFOUND);
+    assert_contains(err.msg, "stream 'b' has no answer to a request '42'");
+    assert_int_equal(tt_reader_last(r, &decision, &seq, &err), TT_OK);
+    assert_int_equal(decision, 12);
+    assert_int_equal(seq, 99);
+    tt_reader_close(r);
+    tt_arena_release(&arena);
+    close_store(s);
+    assert_sql(x->db, "SELECT boot_id, version, config_hash FROM boot", "boot-1|0.1|c0ffee");
+}
+
+static void a_reader_without_memory_says_so(void **state)
+{
+    struct scratch *x = *state;
+    struct tt_store *s = open_store(x->db);
+    struct tt_known_stream *streams;
+    struct tt_known_version *versions;
+    struct tt_record e = event(1, "x");
+    struct tt_reader *r;
+    struct tt_arena arena;
+    struct tt_err err;
+    int n, failed = 0;
+
+    put_now(s, &e);
+    close_store(s);
+    assert_int_equal(tt_reader_open(x->db, &r, &err), TT_OK);
+    for (size_t limit = 64; limit <= 8192; limit += 64) {
+        tt_arena_init(&arena, limit);
+        if (tt_reader_streams(r, &arena, &streams, &n, &err) == TT_ENOMEM)
+            failed++;
+        else
+            assert_int_equal(n, 1);
+        tt_arena_release(&arena);
+    }
+    assert_true(failed > 0 && failed < 128);
+    tt_arena_init(&arena, 64);
+    assert_int_equal(tt_reader_versions(r, "cam-7", 1000, &arena, &versions, &n, &err), TT_ENOMEM);
+    tt_arena_release(&arena);
+    tt_reader_close(r);
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, scratch_new, scratch_free)
+    const struct CMUnitTest tests[] = {
+        CASE(a_reader_finds_what_a_daemon_needs_at_its_start),
+        CASE(a_reader_without_memory_says_so),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
