@@ -201,6 +201,15 @@ static void check_guards(const struct tt_policy *p, struct tt_diags *d)
             tt_diag_error(d, r->line, r->col,
                           "guards[%d]: %s is never measured: monitor.shadow.stats has no '%s'", i,
                           s->name, wanted == TT_SHADOW_SAME ? "same" : "source");
+        else if (s->from == TT_FROM_SAMPLE && !r->dry_run &&
+                 r->on_inconclusive == TT_INCONCLUSIVE_HOLD &&
+                 r->min_samples > p->guard.settings.warmup_samples / p->monitor.shadow_every)
+            tt_diag_warning(d, r->line, r->col,
+                            "guards[%d]: with monitor.shadow.every %lld its min_samples %lld are "
+                            "not there when recovery.warmup_samples %lld end: the stream holds "
+                            "until they are",
+                            i, (long long)p->monitor.shadow_every, (long long)r->min_samples,
+                            (long long)p->guard.settings.warmup_samples);
     }
 }
 
