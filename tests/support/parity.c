@@ -89,7 +89,7 @@ static enum tt_code read_all(struct parity_case *c, const char *path, char **dat
 
 static enum tt_code read_case(struct parity_case *c, const char *json, struct tt_err *err)
 {
-    char path[1024], *data;
+    char *data;
     json_error_t e;
     size_t n;
 
@@ -101,6 +101,14 @@ static enum tt_code read_case(struct parity_case *c, const char *json, struct tt
     c->batch = json_integer_value(json_object_get(c->j, "batch"));
     c->batches = json_integer_value(json_object_get(c->j, "batches"));
     c->first = json_integer_value(json_object_get(c->j, "first"));
+    return TT_OK;
+}
+
+static enum tt_code read_wanted(struct parity_case *c, const char *json, struct tt_err *err)
+{
+    char path[1024], *data;
+    size_t n;
+
     snprintf(path, sizeof path, "%.*s.safetensors", (int)(strlen(json) - 5), json);
     if (read_all(c, path, &data, &n, err) != TT_OK)
         return err->code;
@@ -339,7 +347,8 @@ enum tt_code parity_run(const char *json, const char *images, const char *models
         snprintf(ret->why, sizeof ret->why, "engine '%s' does not exist yet",
                  text_of(&c, "engine"));
     if (policy) {
-        code = read_images(&c, json, images, err);
+        code = read_wanted(&c, json, err);
+        code = code == TT_OK ? read_images(&c, json, images, err) : code;
         code = code == TT_OK ? read_model(&c, models, err) : code;
         code = code == TT_OK ? compile_case(&c, policy, err) : code;
         code = code == TT_OK ? play(&c, ret, err) : code;
