@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#define NEAR         1 // sigmas: the mean itself is known no better than that
 #define MIN_READINGS 8 // fewer say nothing about how much readings scatter
 
 static bool past(enum tt_bad bad, double x, double limit)
@@ -88,7 +89,7 @@ struct ewma {
     double squares;          // learning: weighted sum of squares about the mean
     double z, variance;      // the average; its variance in units of spread^2
     double n, observed;      // samples charted; the last reading
-    struct tt_mark since;    // the last time it was on the good side
+    struct tt_mark since;    // the last time it was near the mean, or better
 };
 
 _Static_assert(sizeof(struct ewma) <= TT_DETECT_STATE * sizeof(double), "TT_DETECT_STATE");
@@ -183,7 +184,7 @@ static void ewma_feed(const struct tt_detect_options *o, double *state, const st
         s.variance = (1 - weight) * (1 - weight) * s.variance + weight * weight / r->fresh_n;
         s.n += r->fresh_n;
         s.observed = r->fresh;
-        if (sigmas(o, &s) <= 0)
+        if (sigmas(o, &s) <= NEAR)
             s.since = *at;
     }
     memcpy(state, &s, sizeof s);

@@ -49,7 +49,7 @@ struct tt_evidence {
     double observed;      // the signal's value behind the statistic
     double n;             // samples behind it
     struct tt_mark since; // threshold: the first reading of the run past the threshold;
-                          // ewma: the last time it left the baseline.  The change point.
+                          // ewma: the last time within a sigma of the baseline.  The change point.
 };
 
 struct tt_detector {

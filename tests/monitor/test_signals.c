@@ -219,8 +219,11 @@ static void nan_out_of_a_finite_input_is_seen_and_spoils_no_window(void **state)
             b.entropy = b.confidence = NAN;
         tt_signals_batch(&s, &b);
         assert_close(value(&s, TT_SIG_NOT_FINITE), cases[i].want, 0, 0);
-        for (int k = 0; k < TT_NSIGNALS; k++)
-            assert_false(isinf(value(&s, (enum tt_signal)k)) != 0);
+        for (int k = 0; k < TT_NSIGNALS; k++) {
+            bool infinite = isinf(value(&s, (enum tt_signal)k));
+
+            assert_false(infinite);
+        }
         assert_close(value(&s, TT_SIG_CONFIDENCE), .7, 1e-12, 0);
         assert_close(value(&s, TT_SIG_CLASS_COLLAPSE), 0, 0, 1e-6);
     }
