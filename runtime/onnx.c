@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "runtime/onnx_tensor.h"
 #include "runtime/proto.h"
 
@@ -476,9 +477,11 @@ enum tt_code tt_model_read_onnx(const void *data, size_t n, size_t limit, struct
     tt_hash_bytes(data, n, o.model->hash);
     rc = read_model(data, n, &o, err);
     tt_arena_release(&scratch);
-    if (rc)
+    if (rc) {
+        tt_text_clean(err->msg); // it may quote any text of the file
         tt_model_free(o.model);
-    else
-        *ret = o.model;
-    return rc;
+        return rc;
+    }
+    *ret = o.model;
+    return TT_OK;
 }

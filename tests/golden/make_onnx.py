@@ -1,0 +1,262 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Write the small ONNX files of tests/golden/onnx, which the tests of the importer read.
+
+Needs the Python packages numpy, onnx and onnxruntime (any recent release):
+
+    python3 tests/golden/make_onnx.py tests/golden/onnx
+
+Beside each model that can be read, NAME.N.npy holds what onnxruntime answers to a batch of N whose
+value i (counted through the whole array) is sin(0.37 * i).  The files are committed; the same
+script with the same seed writes the same models.
+"""
+import os
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+OUT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "onnx")
+RNG = np.random.default_rng(7)
+
+
+def w(name, *shape, dtype=np.float32):
+    return nh.from_array((RNG.standard_normal(shape) * 0.3).astype(dtype), name)
+
+
+def ints(name, values, dtype=np.int64):
+    return nh.from_array(np.array(values, dtype=dtype), name)
+
+
+def x(name="x", shape=("n", 2, 6, 6), dtype=T.FLOAT):
+    return h.make_tensor_value_info(name, dtype, shape)
+
+
+def save(file, nodes, inputs, outputs, weights=(), opset=13, domains=(), **kw):
+    graph = h.make_graph(nodes, file, inputs, outputs, list(weights))
+    imports = [h.make_opsetid("", opset)] + [h.make_opsetid(d, 1) for d in domains]
+    model = h.make_model(graph, opset_imports=imports, producer_name="make_onnx", ir_version=8)
+    for key, value in kw.items():
+        setattr(model, key, value)
+    with open(os.path.join(OUT, file + ".onnx"), "wb") as f:
+        f.write(model.SerializeToString(deterministic=True))
+
+
+def floats(t):
+    """The initializer as float32, with which a runtime that is strict about types takes it."""
+    if t.data_type == T.BFLOAT16:
+        bits = np.frombuffer(t.raw_data, np.uint16).astype(np.uint32) << 16
+        return nh.from_array(bits.view(np.float32).reshape(list(t.dims)), t.name)
+    if t.data_type in (T.FLOAT16, T.DOUBLE):
+        return nh.from_array(nh.to_array(t).astype(np.float32), t.name)
+    return t
+
+
+def answer(file, batches=(1, 3)):
+    model = onnx.load(os.path.join(OUT, file + ".onnx"))
+    weights = [floats(t) for t in model.graph.initializer]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)
+    for i in reversed(range(len(model.graph.node))):  # a runtime refuses them even when unused
+        if model.graph.node[i].name.startswith("dead_"):
+            del model.graph.node[i]
+    session = onnxruntime.InferenceSession(model.SerializeToString(),
+                                           providers=["CPUExecutionProvider"])
+    shape = session.get_inputs()[0].shape
+    for n in batches:
+        dims = [n] + shape[1:]
+        values = np.sin(0.37 * np.arange(int(np.prod(dims)))).astype(np.float32).reshape(dims)
+        out = session.run(None, {"x": values})[0]
+        np.save(os.path.join(OUT, f"{file}.{n}.npy"), out)
+
+
+def y(name="y", shape=None):
+    return h.make_tensor_value_info(name, T.FLOAT, shape)
+
+
+def bn_weights(p, c):
+    return [nh.from_array((1 + 0.1 * RNG.standard_normal(c)).astype(np.float32), p + ".weight"),
+            w(p + ".bias", c), w(p + ".running_mean", c),
+            nh.from_array((0.5 + RNG.random(c)).astype(np.float32), p + ".running_var")]
+
+
+def tiny_nodes():
+    return [
+        h.make_node("Conv", ["x", "conv.weight", "conv.bias"], ["c"], "conv", kernel_shape=[3, 3],
+                    pads=[1, 1, 1, 1]),
+        h.make_node("BatchNormalization",
+                    ["c", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"], ["b"], "bn"),
+        h.make_node("Relu", ["b"], ["r"], "relu"),
+        h.make_node("GlobalAveragePool", ["r"], ["g"], "pool"),
+        h.make_node("Flatten", ["g"], ["f"], "flatten"),
+        h.make_node("Gemm", ["f", "fc.weight", "fc.bias"], ["y"], "fc", transB=1),
+    ]
+
+
+def tiny_weights(dtype=np.float32):
+    return [w("conv.weight", 4, 2, 3, 3, dtype=dtype), w("conv.bias", 4, dtype=dtype),
+            *bn_weights("bn", 4), w("fc.weight", 3, 4, dtype=dtype), w("fc.bias", 3, dtype=dtype)]
+
+
+def simple(file, op, opset=13, attrs=None, **kw):
+    save(file, [h.make_node(op, ["x"], ["y"], "/layer2/" + op, **(attrs or {}))], [x()], [y()],
+         opset=opset, **kw)
+
+
+def good():
+    save("tiny", tiny_nodes(), [x()], [y(shape=("n", 3))], tiny_weights())
+    save("fixed", tiny_nodes(), [x(shape=(4, 2, 6, 6))], [y()], tiny_weights())
+    save("half", tiny_nodes(), [x()], [y()], tiny_weights(np.float16))
+    save("double", tiny_nodes(), [x()], [y()], tiny_weights(np.float64))
+    # bfloat16 as 16 bits of raw_data, and floats in the typed list
+    bias = np.array([1.0, -2.5, 0.15625], np.float32)
+    bf = T(name="fc.bias", data_type=T.BFLOAT16, dims=[3],
+           raw_data=(bias.view(np.uint32) >> 16).astype(np.uint16).tobytes())
+    weights = tiny_weights()[:-1] + [bf]
+    weights[6] = h.make_tensor("fc.weight", T.FLOAT, [3, 4], [0.25 * i for i in range(12)])
+    save("bfloat", tiny_nodes(), [x()], [y()], weights)
+    # weights listed among the inputs, as files of IR 3 do
+    ws = tiny_weights()
+    save("old", tiny_nodes(), [x()] + [x(t.name, list(t.dims)) for t in ws], [y()], ws, opset=9)
+
+    # what exporters write for x.view(x.size(0), -1), for a pad and for x[:, :, ::2]
+    c = lambda name, v, d=np.int64: h.make_node(
+        "Constant", [], [name], name, value=nh.from_array(np.array(v, d)))
+    nodes = [
+        h.make_node("Slice", ["x", "s0", "s1", "s2", "s3"], ["even"], "slice"),
+        h.make_node("ConstantOfShape", ["four"], ["zeros"], "zeros",
+                    value=nh.from_array(np.zeros(1, np.int64))),
+        h.make_node("Concat", ["pads", "zeros"], ["all_pads"], "concat0", axis=0),
+        h.make_node("Reshape", ["all_pads", "two_columns"], ["rows"], "reshape0"),
+        h.make_node("Slice", ["rows", "minus_one", "far", "zero", "minus_one"], ["turned"], "turn"),
+        h.make_node("Transpose", ["turned"], ["columns"], "transpose0", perm=[1, 0]),
+        h.make_node("Reshape", ["columns", "flat"], ["list"], "reshape1"),
+        h.make_node("Cast", ["list"], ["pads64"], "cast0", to=T.INT64),
+        h.make_node("Pad", ["even", "pads64"], ["padded"], "pad"),
+        h.make_node("Shape", ["padded"], ["shape"], "shape"),
+        h.make_node("Gather", ["shape", "zero_scalar"], ["batch"], "gather", axis=0),
+        h.make_node("Unsqueeze", ["batch", "zero"], ["batch1"], "unsqueeze"),
+        h.make_node("Concat", ["batch1", "flat"], ["to"], "concat1", axis=0),
+        h.make_node("Reshape", ["padded", "to"], ["f"], "reshape2"),
+        h.make_node("Dropout", ["f"], ["d", "mask"], "dropout"),
+        h.make_node("Identity", ["d"], ["i"], "identity"),
+        h.make_node("Cast", ["i"], ["k"], "cast1", to=T.FLOAT),
+        h.make_node("MatMul", ["k", "proj.weight"], ["m"], "proj"),
+        h.make_node("Add", ["proj.bias", "m"], ["y"], "proj_add"),
+    ]
+    consts = [c("s0", [0]), c("s1", [2 ** 63 - 1]), c("s2", [2]), c("s3", [2]), c("four", [4]),
+              c("pads", [1, 0, 0, 0]), c("two_columns", [-1, 2]), c("minus_one", [-1]),
+              c("far", [-(2 ** 63) + 1]), c("zero", [0]), c("zero_scalar", 0), c("flat", [-1])]
+    save("arithmetic", consts + nodes, [x()], [y()],
+         [w("proj.weight", 2 * 3 * 7, 3), w("proj.bias", 3)])
+
+    # rows are merged with time: 3 * batch, and back
+    nodes = [
+        h.make_node("Shape", ["x"], ["s"], "s"),
+        h.make_node("Gather", ["s", "i0"], ["n"], "n"), h.make_node("Gather", ["s", "i1"], ["t"], "t"),
+        h.make_node("Mul", ["n", "t"], ["nt"], "nt"),
+        h.make_node("Unsqueeze", ["nt", "a0"], ["nt1"], "nt1"),
+        h.make_node("Concat", ["nt1", "five"], ["to"], "to", axis=0),
+        h.make_node("Reshape", ["x", "to"], ["r"], "merge"),
+        h.make_node("Relu", ["r"], ["q"], "relu"),
+        h.make_node("Shape", ["q"], ["qs"], "qs"),
+        h.make_node("Gather", ["qs", "i0"], ["rows"], "rows"),
+        h.make_node("Div", ["rows", "t"], ["back"], "back"),
+        h.make_node("Unsqueeze", ["back", "a0"], ["back1"], "back1"),
+        h.make_node("Concat", ["back1", "rest"], ["to2"], "to2", axis=0),
+        h.make_node("Reshape", ["q", "to2"], ["y"], "split"),
+    ]
+    save("merged", nodes, [x(shape=("n", 3, 5))], [y()],
+         [ints("i0", 0), ints("i1", 1), ints("a0", [0]), ints("five", [5]), ints("rest", [3, 5])])
+
+    # nodes that nothing uses, also of operators that do not exist; constants of every form
+    nodes = [
+        h.make_node("Foo", ["x"], ["foo"], "dead_foo"),
+        h.make_node("Relu", ["foo"], ["foo2"], "dead_relu"),
+        h.make_node("Conv", ["x", "unused"], ["dead"], "dead_conv"),
+        h.make_node("Relu", ["x"], ["r"], "relu"),
+        h.make_node("Relu", ["r"], ["only_its_shape"], "dropped_after_folding"),
+        h.make_node("Shape", ["only_its_shape"], ["shape"], "shape"),
+        h.make_node("Constant", [], ["half"], "half", value_float=0.5),
+        h.make_node("Mul", ["r", "half"], ["m"], "mul"),
+        h.make_node("Reshape", ["m", "shape"], ["y"], "reshape"),
+    ]
+    save("dead", nodes, [x()], [y()], [w("unused", 4, 2, 3, 3)])
+
+    for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead":
+        answer(file)
+    answer("fixed", (4,))
+
+
+def bad():
+    simple("unsupported", "Foo")
+    simple("domain", "Relu", attrs={"domain": "com.example"}, domains=["com.example"])
+    simple("opset8", "Relu", opset=8)
+    simple("opset22", "Relu", opset=22)
+    simple("attribute", "Relu", attrs={"speed": 3})
+    simple("attribute_type", "Flatten", attrs={"axis": 1.5})
+    node = h.make_node
+    relu = lambda i, o, name: node("Relu", [i], [o], name)
+    save("later", [relu("b", "y", "first"), relu("x", "b", "second")], [x()], [y()])
+    save("cycle", [node("Add", ["x", "b"], ["a"], "one"), node("Add", ["a", "x"], ["b"], "two"),
+                   relu("b", "y", "three")], [x()], [y()])
+    save("itself", [relu("y", "y", "loop")], [x()], [y()])
+    save("nowhere", [relu("ghost", "y", "haunted")], [x()], [y()])
+    save("twice", [relu("x", "y", "one"), relu("x", "y", "two")], [x()], [y()])
+    save("no_output", [relu("x", "r", "one")], [x()], [y()])
+    save("constant_output", [relu("x", "r", "one")], [x()], [y("w")], [w("w", 3)])
+    save("input_output", [node("Identity", ["x"], ["y"], "one")], [x()], [y()])
+    save("same_outputs", [relu("x", "y", "one"), node("Identity", ["y"], ["z"], "two")], [x()],
+         [y(), y("z")])
+    save("mask", [node("MaxPool", ["x"], ["y", "where"], "pool", kernel_shape=[2, 2])], [x()],
+         [y(), y("where")])
+    save("spatial", [relu("x", "y", "one")], [x(shape=("n", 3, "height", 8))], [y()])
+    save("unknown_dim", [relu("x", "y", "one")], [x(shape=("n", 3, None, 8))], [y()])
+    save("negative_dim", [relu("x", "y", "one")], [x(shape=(-5, 3))], [y()])
+    save("many_dims", [relu("x", "y", "one")], [x(shape=(1,) * 7)], [y()])
+    save("huge", [relu("x", "y", "one")], [x(shape=("n", 2 ** 31, 2 ** 31, 2))], [y()])
+    save("int_input", [relu("x", "y", "one")], [x(dtype=T.INT64)], [y()])
+    save("half_input", [relu("x", "y", "one")], [x(dtype=T.FLOAT16)], [y()])
+    save("ints_for_floats", [node("Add", ["x", "k"], ["y"], "add")], [x()], [y()], [ints("k", [1])])
+    save("floats_for_ints", [node("Reshape", ["x", "k"], ["y"], "reshape")], [x()], [y()],
+         [w("k", 2)])
+    save("missing_operand", [node("Conv", ["x"], ["y"], "conv")], [x()], [y()])
+    save("too_many", [node("Concat", ["x"] * 6, ["y"], "cat", axis=1)], [x()], [y()])
+    save("wrong_channels", tiny_nodes(), [x(shape=("n", 5, 6, 6))], [y()], tiny_weights())
+    short = tiny_weights()
+    short[0].raw_data = short[0].raw_data[:-4]
+    save("short_weight", tiny_nodes(), [x()], [y()], short)
+    negative = tiny_weights()
+    negative[0].dims[1] = -2
+    save("negative_weight", tiny_nodes(), [x()], [y()], negative)
+    huge = tiny_weights()
+    huge[0].dims[:] = [2 ** 40, 2 ** 40, 3, 3]
+    save("huge_weight", tiny_nodes(), [x()], [y()], huge)
+    outside = tiny_weights()
+    outside[0].ClearField("raw_data")
+    outside[0].data_location = T.EXTERNAL
+    outside[0].external_data.add(key="location", value="weights.bin")
+    save("external", tiny_nodes(), [x()], [y()], outside)
+    strings = tiny_weights()
+    strings[1].data_type = T.STRING
+    save("string_weight", tiny_nodes(), [x()], [y()], strings)
+    save("training", [node("Dropout", ["x", "ratio", "on"], ["y"], "dropout")], [x()], [y()],
+         [nh.from_array(np.float32(0.5), "ratio"), nh.from_array(np.bool_(True), "on")])
+    # a shape that is a product of two batches; a batch inside a list that must be fixed
+    sq = [node("Shape", ["x"], ["s"], "s"), node("Gather", ["s", "i0"], ["n"], "n"),
+          node("Mul", ["n", "n"], ["nn"], "square"), node("Unsqueeze", ["nn", "a0"], ["to"], "to"),
+          node("Reshape", ["x", "to"], ["y"], "reshape")]
+    save("square", sq, [x()], [y()], [ints("i0", 0), ints("a0", [0])])
+    save("cast_batch", [node("Shape", ["x"], ["s"], "s"), node("Cast", ["s"], ["f"], "f", to=T.FLOAT),
+                        node("Mul", ["x", "f"], ["y"], "mul")], [x(shape=("n", 4))], [y()])
+    save("values_to_ints", [node("Cast", ["x"], ["k"], "cast", to=T.INT64),
+                            node("Reshape", ["x", "k"], ["y"], "r")], [x()], [y()])
+    save("control_name", [relu("x", "y", "line\nbreak")], [x()], [y()])
+
+
+good()
+bad()
