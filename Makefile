@@ -14,6 +14,7 @@ PREFIX  ?= /usr/local
 BUILD   := build/$(MODE)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 CC      ?= cc
 PYTHON  ?= /usr/bin/python3
+BENCH_PYTHON ?= python3
 PKGS    := libzmq sqlite3 openblas yaml-0.1 jansson libprotobuf-c libsodium
 TPKGS   := cmocka
 GEN     := build/gen
@@ -64,8 +65,8 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all deps demo test check bench parity hdrcheck format format-check tidy cppcheck lint rules \
-        compdb hooks install clean help FORCE
+.PHONY: all deps demo demo-run test check check-client bench parity hdrcheck format format-check \
+        tidy cppcheck lint rules compdb install clean help FORCE
 
 all: $(if $(wildcard daemon/main.c),$(BUILD)/ttad,$(BUILD)/libttad.a)  ## build the daemon (default)
 
@@ -106,12 +107,34 @@ $(GEN)/texts.h $(GEN)/texts.c &: scripts/texts.sh $(TEXTS)
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS))
 
+# ---- what users type -----------------------------------------------------------
+deps:          ## install the Debian packages that are missing, saying which
+	@sh scripts/deps.sh $(DEBS_BUILD) $(DEBS_TEST) $(DEBS_DEMO)
+
+# Packages first, then this Makefile anew, so that pkg-config is asked when it has answers.
+demo:          ## the main job, in a minute: a model loses accuracy, adapts, is attacked, rolls back
+	@sh scripts/deps.sh $(DEBS_BUILD) $(DEBS_DEMO)
+	@$(MAKE) --no-print-directory demo-run
+demo-run: $(BUILD)/ttad
+	@$(PYTHON) models/demo.py --ttad $(BUILD)/ttad --out build/demo
+
+test:          ## everything that can fail: units, parity, the real daemon, the Python client
+	@sh scripts/deps.sh $(DEBS_BUILD) $(DEBS_TEST)
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory check-client
+
+parity: $(BUILD)/tests/parity  ## compare with stored numbers: DIR=cases [IMAGES=folder of .npy]
+	$(Q)$(BUILD)/tests/parity $(if $(DIR),$(DIR),tests/golden/tta) $(IMAGES)
+
+bench: $(BUILD)/bench/tent_step  ## a Tent step beside PyTorch's, interleaved: MODEL=FILE.onnx (needs torch)
+	$(Q)$(BENCH_PYTHON) bench/tent_step.py $(if $(MODEL),--model $(MODEL)) --ours $(BUILD)/bench/tent_step
+
 # ---- tests -------------------------------------------------------------------
-check: $(if $(T),$(BUILD)/tests/$(T),$(TESTS))  ## run the C tests; T=base/test_arena runs one
-	@fail=0; for t in $(filter $(BUILD)/tests/%,$^); do \
-	  TTAD=$(BUILD)/ttad $$t >$$t.log 2>&1; rc=$$?; grep -h '^\[' $$t.log | tail -n +1 | grep -E 'PASSED|FAILED|==========' ; \
-	  if [ $$rc = 0 ]; then printf '  ok     %s\n' $${t#$(BUILD)/tests/}; \
-	  else printf '  FAIL   %s\n' $${t#$(BUILD)/tests/}; cat $$t.log; fail=1; fi; done; exit $$fail
+check: $(if $(T),$(BUILD)/tests/$(T),$(TESTS)) $(BUILD)/ttad  ## run the C tests; T=base/test_arena runs one
+	@sh scripts/check.sh $(BUILD)/ttad $(filter $(BUILD)/tests/%,$^)
+
+check-client: $(BUILD)/ttad  ## run the Python client's tests
+	@cd client/python && TTAD=$(CURDIR)/$(BUILD)/ttad $(PYTHON) -m unittest discover -s tests
 
 hdrcheck: $(patsubst %.h,$(BUILD)/hdr/%.ok,$(HDRS))  ## each header compiles on its own
 
@@ -119,9 +142,36 @@ $(BUILD)/hdr/%.ok: %.h $(BUILD)/flags | $(GENH)
 	@mkdir -p $(@D)
 	$(call say,HDR,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only -x c -include $< /dev/null && touch $@
 
-format:        ## rewrite the sources with clang-format
-	$(Q)clang-format -i $(SRCS) $(TSRCS) $(SUPSRCS) $(HDRS)
+# ---- lint --------------------------------------------------------------------
+ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(wildcard tests/*.c bench/*.c)
 
+format:        ## rewrite the sources with clang-format
+	$(Q)clang-format -i $(ALLC) $(HDRS)
+format-check:  ## fail if clang-format would change anything
+	$(Q)clang-format --dry-run -Werror $(ALLC) $(HDRS)
+tidy: compdb $(GENH)  ## clang-tidy over the sources
+	$(Q)printf '%s\n' $(SRCS) | xargs -P $$(nproc) -n 8 clang-tidy --quiet -p . 2>/dev/null
+cppcheck:      ## cppcheck over the sources
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+	  --suppressions-list=.cppcheck --error-exitcode=1 -j $$(nproc) -I. $(SRCS)
+rules:         ## house rules that grep can check: includes, malloc, lengths
+	$(Q)sh scripts/rules.sh
+lint:          ## clang-format, clang-tidy, cppcheck, headers alone, house rules
+	@sh scripts/deps.sh $(DEBS_BUILD) $(DEBS_LINT)
+	@$(MAKE) --no-print-directory format-check rules hdrcheck cppcheck tidy
+	@echo 'lint: clean'
+compdb: compile_commands.json  ## compile_commands.json for editors and clang-tidy
+
+compile_commands.json: $(ALLC) $(BUILD)/flags
+	$(call say,GEN,$@){ printf '['; sep=; for f in $(ALLC); do \
+	  printf '%s\n{"directory":"%s","file":"%s","command":"%s -c %s"}' "$$sep" '$(CURDIR)' $$f \
+	  '$(CC) $(CPPFLAGS) $(CFLAGS)' $$f; sep=,; done; printf '\n]\n'; } > $@
+
+install: $(BUILD)/ttad  ## DESTDIR and PREFIX are honoured
+	install -D -m 755 $(BUILD)/ttad $(DESTDIR)$(PREFIX)/bin/ttad
+	for f in observe norm tent; do install -D -m 644 policies/$$f.yaml \
+	  $(DESTDIR)$(PREFIX)/share/ttad/policies/$$f.yaml || exit 1; done
+	install -D -m 644 config/ttad.example.yaml $(DESTDIR)$(PREFIX)/share/ttad/ttad.example.yaml
 clean:         ## remove build/
 	$(Q)rm -rf build compile_commands.json
 help:          ## this list

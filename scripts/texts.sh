@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Turn text files into one C table: sh texts.sh OUT.h OUT.c FILE...
 # A file is found by its path from the root, as written on the command line.
 set -eu
