@@ -191,7 +191,7 @@ static enum tt_code set_up(sqlite3 *db, struct tt_err *err)
     if (!code)
         code = run(db,
                    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
-                   "PRAGMA wal_autocheckpoint = 0",
+                   "PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 33554432",
                    "setting it up", err);
     if (!code)
         sqlite3_file_control(db, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);

@@ -312,12 +312,12 @@ static void *write_records(void *arg)
 
     pthread_mutex_lock(&s->lock);
     while (!s->stop) {
-        if (is_due(s, next_try)) {
-            if (commit_group(s, &err))
-                next_try = now_ms() + TICK_MS;
-        } else if (now_ms() >= next_tick) {
+        if (now_ms() >= next_tick) { // first: under load something is always due
             tick(s, &commits);
             next_tick = now_ms() + TICK_MS;
+        } else if (is_due(s, next_try)) {
+            if (commit_group(s, &err))
+                next_try = now_ms() + TICK_MS;
         } else {
             wait_until(s, &s->work, next_wake(s, next_tick, next_try));
         }

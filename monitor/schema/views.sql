@@ -29,10 +29,10 @@ SELECT w.ts_ms / 1000 AS ts, w.ts_ms, s.name AS stream, s.id AS stream_id, s.mod
     WHERE b.stream_id = s.id AND b.ts_ms > w.last_batch_ms - 60000) AS batches_per_s,
   w.infer_us / 1e3 AS infer_ms, w.adapt_us / 1e3 AS adapt_ms,
   (SELECT t FROM (SELECT (ifnull(b.queue_us, 0) + ifnull(b.infer_us, 0) + ifnull(b.adapt_us, 0)) / 1e3 AS t,
-            percent_rank() OVER (ORDER BY ifnull(b.queue_us, 0) + ifnull(b.infer_us, 0) + ifnull(b.adapt_us, 0)) AS share
+            cume_dist() OVER (ORDER BY ifnull(b.queue_us, 0) + ifnull(b.infer_us, 0) + ifnull(b.adapt_us, 0)) AS share
           FROM batch b WHERE b.stream_id = s.id AND b.ts_ms > w.last_batch_ms - 60000)
     WHERE share >= 0.99 ORDER BY t LIMIT 1) AS p99_ms,
-  (SELECT avg(b.skip IS NOT NULL) FROM batch b
+  (SELECT avg(b.skip IS NOT NULL AND b.skip <> 'nothing_to_learn') FROM batch b
     WHERE b.stream_id = s.id AND b.ts_ms > w.last_batch_ms - 60000) AS skipped,
   (SELECT 1.0 * (SELECT total(f.n) FROM feedback f
               WHERE f.stream_id = s.id AND f.answered_ms > w.last_batch_ms - 60000) / nullif(total(b.rows), 0)

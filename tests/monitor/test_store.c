@@ -303,7 +303,11 @@ static void *read_for_a_while(void *arg)
         x->bad = 1;
         return NULL;
     }
-    while (!x->bad && x->seen < 300) {
+    for (int i = 0; !x->bad && x->seen < 300; i++) {
+        if (i > 1000) // what is not there by then will not come
+            nap(1);
+        if (i > 20000)
+            break;
         if (sqlite3_step(q) != SQLITE_ROW ||
             sqlite3_column_int64(q, 0) < sqlite3_column_int64(q, 1))
             x->bad = 1;

@@ -251,6 +251,30 @@ static void health_is_of_the_newest_rows(void **state)
         "1700000003000|-|adapting|warmed up");
 }
 
+static void shares_and_percentiles_are_over_the_last_minute(void **state)
+{
+    struct scratch *x = *state;
+    struct tt_store *s = open_store(x->db);
+    struct tt_record r;
+
+    for (int i = 0; i < 200; i++) { // two of them are slow; all but the first 100 are recent
+        r = batch_at(T0 + (i < 100 ? 0 : 100000 + i), NULL, "v1", 1);
+        r.batch.infer_us = i < 100 ? 900000 : i == 150 ? 50000 : i == 160 ? 20000 : 2000;
+        r.batch.skip = i % 4 == 0 ? "deadline" : "nothing_to_learn";
+        tt_store_put(s, &r);
+    }
+    close_store(s);
+    assert_sql(x->db, "SELECT p99_ms, skipped, round(batches_per_s, 4) FROM v_stream_health",
+               "25.0|0.25|1.6667");
+    s = open_store(x->db);
+    for (int i = 0; i < 150; i++) { // all equal
+        r = batch_at(T0 + 500000 + i, NULL, "v1", 1);
+        tt_store_put(s, &r);
+    }
+    close_store(s);
+    assert_sql(x->db, "SELECT p99_ms, skipped FROM v_stream_health", "7.0|0.0");
+}
+
 static void drift_and_cost_show_each_batch(void **state)
 {
     struct scratch *x = *state;
@@ -402,6 +426,7 @@ int main(void)
         CASE(columns_are_those_of_the_design),
         CASE(accuracy_credits_the_version_that_answered),
         CASE(health_is_of_the_newest_rows),
+        CASE(shares_and_percentiles_are_over_the_last_minute),
         CASE(drift_and_cost_show_each_batch),
         CASE(rollbacks_tell_the_whole_decision),
         CASE(a_rollback_off_the_line_sets_only_its_origin_aside),
