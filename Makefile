@@ -65,6 +65,7 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.SECONDARY:
 .PHONY: all deps demo demo-run test check check-client bench parity hdrcheck format format-check \
         tidy cppcheck lint rules compdb install clean help FORCE
 

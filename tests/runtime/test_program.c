@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/program.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "daemon/file.h"
+#include "runtime/model.h"
+#include "tests/support/check.h"
+
+#define MODEL "models/fashion_resnet.onnx"
+
+static struct tt_arena arena;
+static struct tt_model *model;
+static struct tt_graph graph;
+static int loss, weights[64], nweights;
+
+static int load(void **state)
+{
+    struct tt_err err;
+    char *data;
+    size_t n;
+    int z;
+
+    (void)state;
+    tt_arena_init(&arena, 0);
+    if (tt_file_read(MODEL, 1 << 30, &arena, &data, &n, &err) != TT_OK ||
+        tt_model_read_onnx(data, n, 0, &model, &err) != TT_OK ||
+        tt_graph_extend(&graph, &model->graph, &arena, &err) != TT_OK) {
+        print_error("%s\n", err.msg);
+        return -1;
+    }
+    z = graph.outputs[0];
+    loss = tt_graph_node(&graph, tt_op_find("tt.Entropy"), "entropy", NULL, 1, &z, "entropy");
+    for (int i = 0; i < model->nparams && nweights < 64; i++)
+        if (model->params[i].kind == TT_KIND_BN && model->params[i].member != TT_MEMBER_STAT)
+            weights[nweights++] = model->params[i].value;
+    return 0;
+}
+
+static int unload(void **state)
+{
+    (void)state;
+    tt_model_free(model);
+    tt_arena_release(&arena);
+    return 0;
+}
+
+static struct tt_program *compile(int64_t limit, bool grad)
+{
+    struct tt_program_spec spec = {.graph = &graph,
+                                   .limit = limit,
+                                   .outputs = graph.outputs,
+                                   .noutputs = 1,
+                                   .loss = grad ? loss : -1,
+                                   .wanted = weights,
+                                   .nwanted = grad ? nweights : 0,
+                                   .variable = weights,
+                                   .nvariable = nweights};
+    struct tt_program *p;
+    struct tt_err err;
+
+    if (tt_program_new(&spec, &p, &err) != TT_OK)
+        fail_msg("%s", err.msg);
+    return p;
+}
+
+static int input_of(const struct tt_graph *g)
+{
+    int i = 0;
+
+    while (g->values[i].kind != TT_INPUT)
+        i++;
+    return i;
+}
+
+static void run(struct tt_program *p, int64_t n, bool batch_stats, float *logits)
+{
+    struct tt_tensor *x = tt_program_tensor(p, input_of(&graph));
+    struct tt_err err;
+    int count;
+    struct tt_norm *norm = tt_program_norms(p, &count);
+
+    assert_int_equal(tt_program_resize(p, n, &err), TT_OK);
+    for (int64_t i = 0; i < tt_len(x); i++)
+        x->x[i] = (float)(i * 7919 % 2001) / 1000 - 1;
+    for (int i = 0; batch_stats && i < count; i++) {
+        norm[i].prior = 0;
+        norm[i].batch = 1;
+        norm[i].through = true;
+    }
+    tt_program_forward(p);
+    memcpy(logits, tt_program_tensor(p, graph.outputs[0])->x, sizeof *logits * (size_t)(n * 10));
+}
+
+static void a_smaller_batch_gives_what_a_program_of_its_size_gives(void **state)
+{
+    struct tt_program *large = compile(9, true), *small = compile(4, true);
+    float a[90], b[40];
+
+    (void)state;
+    run(large, 9, true, a);
+    run(large, 4, true, a);
+    run(small, 4, true, b);
+    assert_memory_equal(a, b, sizeof b);
+    tt_program_backward(large);
+    tt_program_backward(small);
+    for (int i = 0; i < nweights; i++) {
+        const struct tt_tensor *g = tt_program_tensor(large, weights[i]);
+
+        assert_memory_equal(g->g, tt_program_tensor(small, weights[i])->g,
+                            sizeof(float) * (size_t)tt_len(g));
+    }
+    tt_program_free(large);
+    tt_program_free(small);
+}
+
+static void rows_do_not_see_each_other_under_source_statistics(void **state)
+{
+    struct tt_program *p = compile(8, false);
+    float many[80], one[10];
+
+    (void)state;
+    run(p, 8, false, many);
+    run(p, 1, false, one);
+    for (int i = 0; i < 10; i++)
+        assert_close(one[i], many[i], 1e-5, 1e-5);
+    tt_program_free(p);
+}
+
+static void memory_is_shared_without_changing_an_answer(void **state)
+{
+    struct tt_program *infer = compile(8, false), *grad = compile(8, true);
+    float a[80], b[80];
+
+    (void)state;
+    run(infer, 8, true, a);
+    run(grad, 8, true, b);
+    assert_memory_equal(a, b, sizeof a);
+    assert_true(tt_program_bytes(infer) < tt_program_bytes(grad));
+    tt_program_free(infer);
+    tt_program_free(grad);
+}
+
+/* Through the whole network, with memory shared and gradients in place. */
+static void gradients_of_the_whole_network_match_differences(void **state)
+{
+    struct tt_program *p = compile(6, true);
+    float logits[60];
+
+    (void)state;
+    run(p, 6, true, logits);
+    tt_program_backward(p);
+    for (int i = 0; i < nweights; i += 5) {
+        const struct tt_value *v = &graph.values[weights[i]];
+        struct tt_tensor *t = tt_program_tensor(p, weights[i]);
+        float *own = TT_NEW(&arena, tt_len(t), float), got; // bound until the program ends
+        double up, down;
+
+        got = t->g[1];
+        memcpy(own, v->data, sizeof(float) * (size_t)tt_len(t));
+        tt_program_bind(p, weights[i], own, NULL);
+        own[1] = v->data[1] + 5e-4f;
+        run(p, 6, true, logits);
+        up = *tt_program_tensor(p, loss)->x;
+        own[1] = v->data[1] - 5e-4f;
+        run(p, 6, true, logits);
+        down = *tt_program_tensor(p, loss)->x;
+        own[1] = v->data[1];
+        assert_close(got, (up - down) / 1e-3, 3e-2, 3e-3);
+    }
+    tt_program_free(p);
+}
+
+static void too_many_rows_are_an_error_that_names_the_limit(void **state)
+{
+    struct tt_program *p = compile(4, false);
+    struct tt_err err;
+
+    (void)state;
+    assert_int_equal(tt_program_resize(p, 5, &err), TT_ERANGE);
+    assert_string_equal(err.msg, "a batch of 5 rows, want 1 to 4");
+    assert_int_equal(tt_program_resize(p, 0, &err), TT_ERANGE);
+    tt_program_free(p);
+}
+
+static void an_operator_without_gradient_is_named_when_one_is_needed(void **state)
+{
+    struct tt_op blind = *tt_op_find("Relu");
+    struct tt_graph g;
+    struct tt_program *p;
+    struct tt_err err;
+    int64_t dim[2] = {-1, 3}, wdim[1] = {3};
+    static const float w[3] = {1, 2, 3};
+    int in[2], out;
+    struct tt_program_spec spec = {.graph = &g, .limit = 2, .outputs = &out, .noutputs = 1};
+
+    (void)state;
+    blind.backward = NULL;
+    tt_graph_init(&g, &arena);
+    in[0] = tt_graph_input(&g, "x", 2, dim);
+    in[1] = tt_graph_weight(&g, "w", 1, wdim, w);
+    out = tt_graph_node(&g, tt_op_find("Mul"), "scale", NULL, 2, in, "y");
+    out = tt_graph_node(&g, &blind, "step", NULL, 1, &out, "z");
+    spec.loss = tt_graph_node(&g, tt_op_find("tt.Entropy"), "entropy", NULL, 1, &out, "h");
+    spec.wanted = &in[1];
+    spec.nwanted = 1;
+    assert_int_equal(tt_program_new(&spec, &p, &err), TT_EUNSUPPORTED);
+    assert_contains(err.msg, "node 'step': operator 'Relu' passes no gradient back");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_smaller_batch_gives_what_a_program_of_its_size_gives),
+        cmocka_unit_test(rows_do_not_see_each_other_under_source_statistics),
+        cmocka_unit_test(memory_is_shared_without_changing_an_answer),
+        cmocka_unit_test(gradients_of_the_whole_network_match_differences),
+        cmocka_unit_test(too_many_rows_are_an_error_that_names_the_limit),
+        cmocka_unit_test(an_operator_without_gradient_is_named_when_one_is_needed),
+    };
+
+    return cmocka_run_group_tests(tests, load, unload);
+}
