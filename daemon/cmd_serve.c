@@ -1,9 +1,123 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/commands.h"
 
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/loop.h"
+#include "daemon/phases.h"
+
+static const char usage[] =
+    "usage: ttad serve --config FILE\n"
+    "\n"
+    "  Serve the models of the configuration and adapt them as its policies say, until SIGTERM\n"
+    "  or SIGINT: then answer what is queued, write snapshots, and end.  A second signal ends\n"
+    "  without waiting.  ttad check FILE checks a configuration; config/ttad.example.yaml has\n"
+    "  every key.\n";
+
+static int wake = -1; // the handler's; an eventfd
+
+/* A plain handler: OpenBLAS has threads before main, so a mask would not cover them. */
+static void on_signal(int sig)
+{
+    const uint64_t one = 1;
+    const int saved = errno;
+
+    (void)sig;
+    if (write(wake, &one, sizeof one) < 0)
+        _exit(1); // nobody would ever learn of it
+    errno = saved;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction drain = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
+
+    sigemptyset(&drain.sa_mask);
+    sigemptyset(&ignore.sa_mask);
+    sigaction(SIGTERM, &drain, NULL);
+    sigaction(SIGINT, &drain, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* Tell a supervisor, as sd_notify(3) does; without one nothing happens. */
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd;
+
+    if (!path || strlen(path) >= sizeof to.sun_path || (*path != '/' && *path != '@'))
+        return;
+    memcpy(to.sun_path, path, strlen(path));
+    if (*path == '@')
+        to.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&to,
+               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))) < 0)
+        tt_log(TT_LOG_WARN, "the supervisor was not told '%s': %s, ignoring", state,
+               strerror(errno));
+    close(fd);
+}
+
+static int serve(struct tt_daemon *d)
+{
+    char text[TT_LINE_BYTES];
+    struct tt_err err;
+    int status = 0;
+
+    if (tt_daemon_up(d, tt_phases, &err) == TT_OK) {
+        (void)snprintf(text, sizeof text, "ttad " TTAD_VERSION " serves on %s, boot %s",
+                       d->settings->data.s[0], d->boot_id);
+        tt_daemon_event(d, "daemon", "info", text);
+        notify("READY=1");
+        tt_loop_run(d->data);
+        notify("STOPPING=1");
+    } else {
+        tt_log(TT_LOG_ERR, "%s", err.msg);
+        status = 1;
+    }
+    tt_daemon_down(d, tt_phases);
+    return status;
+}
+
 int tt_cmd_serve(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
-    return 1;
+    struct tt_daemon d = {.config = NULL};
+    int status;
+
+    if (argc == 2 && !strcmp(argv[1], "--help")) {
+        fputs(usage, stdout);
+        return 0;
+    }
+    if (argc != 3 || strcmp(argv[1], "--config") != 0) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    d.config = argv[2];
+    d.started_ms = tt_now_ms();
+    d.started_us = tt_now_us();
+    tt_arena_init(&d.arena, 0);
+    d.wake = wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake < 0) {
+        tt_log(TT_LOG_ERR, "eventfd: %s", strerror(errno));
+        return 1;
+    }
+    catch_signals();
+    tt_log_name("main");
+    status = serve(&d);
+    tt_arena_release(&d.arena);
+    close(wake);
+    if (!status)
+        tt_log(TT_LOG_INFO, "ends");
+    return status;
 }

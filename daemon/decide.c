@@ -47,7 +47,7 @@ static void set_aside(struct tt_stream *s, const struct tt_version *to, int64_t 
         tt_tell_judged(s, v, ASIDE, now_ms);
     }
     if (s->snapshots && tt_snapshot_scan(s->snapshots, set_file_aside, &a, &err) != TT_OK)
-        tt_tell_event(s, "snapshot", "error", "daemon", 0, now_ms, err.msg);
+        tt_tell_event(s, "snapshot", "error", "daemon", now_ms, err.msg);
 }
 
 static void mark_suspect(struct tt_stream *s, uint64_t id, int64_t now_ms)
@@ -93,8 +93,7 @@ static const struct tt_version *choose(const struct tt_stream *s, const struct t
     return to;
 }
 
-static void sync_record(const struct tt_stream *s, int64_t ticket, int64_t decision_id,
-                        int64_t now_ms)
+static void sync_record(const struct tt_stream *s, int64_t ticket, int64_t now_ms)
 {
     struct tt_err err = {TT_OK, ""};
     char text[TT_LINE_BYTES];
@@ -102,7 +101,7 @@ static void sync_record(const struct tt_stream *s, int64_t ticket, int64_t decis
     if (!s->sink.sync || s->sink.sync(s->sink.ctx, ticket, &err) == TT_OK)
         return;
     (void)snprintf(text, sizeof text, "the decision is not on the disk yet: %s", err.msg);
-    tt_tell_event(s, "record", "error", "daemon", decision_id, now_ms, text);
+    tt_tell_event(s, "record", "error", "daemon", now_ms, text);
 }
 
 void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision_id, int64_t now_ms)
@@ -116,7 +115,7 @@ void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision
     if (s->told != s->guard.state) {
         (void)snprintf(text, sizeof text, "%s -> %s%s%s", tt_guard_state_name(s->told),
                        tt_guard_state_name(s->guard.state), s->reason[0] ? ": " : "", s->reason);
-        tt_tell_event(s, "state", "info", by, decision_id, now_ms, text);
+        tt_tell_event(s, "state", "info", by, now_ms, text);
     }
     s->told = s->guard.state;
 }
@@ -146,14 +145,10 @@ void tt_stream_decide(struct tt_stream *s, const struct tt_decision *d, int64_t 
     }
     id = tt_tell_decision(s, d, &what, "guard", now_ms, &ticket);
     if (!d->dry_run) {
+        sync_record(s, ticket, now_ms);
         tt_stream_watch_state(s, "guard", id, now_ms);
-        sync_record(s, ticket, id, now_ms);
     }
-    tt_tell_event(s,
-                  d->dry_run ? "trip"
-                  : back     ? "rollback"
-                             : tt_action_name(d->action),
-                  d->dry_run ? "info" : "warning", "guard", id, now_ms, d->sentence);
+    tt_tell_decided(s, d, &what, "guard", id, now_ms);
 }
 
 static enum tt_code refuse_order(const struct tt_stream *s, const char *what, struct tt_err *err)
@@ -242,7 +237,6 @@ enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o, stru
     struct tt_version from = s->versions.serving, to = {.name = ""};
     struct tt_restored what = {
         .from = &from, .reason = o->reason, .action = o->thaw ? "thaw" : NULL};
-    const char *kind = o->thaw ? "thaw" : back ? "rollback" : "freeze";
     int64_t ticket;
 
     named.actor = actor;
@@ -262,8 +256,8 @@ enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o, stru
     memcpy(ret->from, from.name, sizeof ret->from);
     memcpy(ret->to, s->versions.serving.name, sizeof ret->to);
     ret->decision_id = tt_tell_decision(s, &d, &what, actor, o->now_ms, &ticket);
+    sync_record(s, ticket, o->now_ms);
     tt_stream_watch_state(s, actor, ret->decision_id, o->now_ms);
-    sync_record(s, ticket, ret->decision_id, o->now_ms);
-    tt_tell_event(s, kind, "info", actor, ret->decision_id, o->now_ms, d.sentence);
+    tt_tell_decided(s, &d, &what, actor, ret->decision_id, o->now_ms);
     return TT_OK;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "daemon/labels.h"
+
 #include <string.h>
 
 #include "daemon/memory.h"
-#include "daemon/stream.h"
 
 static enum tt_code check(const struct tt_stream *s, const struct tt_labels *l,
                           const struct tt_answered *a, struct tt_err *err)

@@ -72,7 +72,7 @@ enum tt_code tt_stream_save(struct tt_stream *s, const struct tt_plan *plan, str
     tt_arena_release(&arena);
     if (code != TT_OK) {
         (void)tt_fail_in(err, "snapshot of version %s", v->name);
-        tt_tell_event(s, "snapshot", "error", "daemon", 0, now_ms, err->msg);
+        tt_tell_event(s, "snapshot", "error", "daemon", now_ms, err->msg);
         return code;
     }
     v->stored = true;
@@ -80,9 +80,9 @@ enum tt_code tt_stream_save(struct tt_stream *s, const struct tt_plan *plan, str
     tt_tell_version(s, v, reason, file);
     (void)snprintf(text, sizeof text, "version %s of step %lld written: %s", v->name,
                    (long long)v->step, reason);
-    tt_tell_event(s, "snapshot", "info", "daemon", 0, now_ms, text);
+    tt_tell_event(s, "snapshot", "info", "daemon", now_ms, text);
     if (tt_snapshot_retain(s->snapshots, &keep, err) != TT_OK) // the snapshot itself is there
-        tt_tell_event(s, "snapshot", "warning", "daemon", 0, now_ms, err->msg);
+        tt_tell_event(s, "snapshot", "warning", "daemon", now_ms, err->msg);
     return TT_OK;
 }
 
@@ -131,7 +131,7 @@ static void mark_lost(const struct tt_stream *s, const struct tt_snapshot_file *
 
     if (s->sink.put)
         (void)s->sink.put(s->sink.ctx, &r); // found again at the next start
-    tt_tell_event(s, "snapshot", "error", "daemon", 0, now_ms, why);
+    tt_tell_event(s, "snapshot", "error", "daemon", now_ms, why);
 }
 
 /* Continue with the monitor's state; where that does not fit any more, with a new one. */
@@ -279,4 +279,35 @@ enum tt_code tt_stream_fetch(struct tt_stream *s, const struct tt_plan *plan, co
     }
     tt_arena_release(&arena);
     return code;
+}
+
+void tt_stream_opened(struct tt_stream *s, const char *text, int64_t now_ms)
+{
+    s->told = s->guard.state;
+    tt_guard_reason(&s->guard, &s->policy->guard, s->reason, sizeof s->reason);
+    tt_tell_state(s, "daemon", 0, now_ms);
+    tt_tell_event(s, "client", "info", "daemon", now_ms, text);
+}
+
+void tt_stream_part(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms)
+{
+    struct tt_version *v = tt_versions_keep(&s->versions);
+    struct tt_err err;
+
+    if (s->snapshots && v->state != TT_VERSION_BASE && !v->stored)
+        (void)tt_stream_save(s, plan, v, "drain", now_ms, &err); // told as an event
+}
+
+void tt_stream_closed(struct tt_stream *s, int64_t now_ms)
+{
+    struct tt_record r = {.kind = TT_REC_STREAM, .ts_ms = now_ms, .stream = s->name};
+
+    r.state = (struct tt_rec_stream){.state = "closed",
+                                     .reason = "closed by a client",
+                                     .by = "client",
+                                     .step = TT_UNKNOWN,
+                                     .decision_id = TT_UNKNOWN};
+    if (s->sink.put)
+        (void)s->sink.put(s->sink.ctx, &r); // the store counts what it sheds
+    tt_tell_event(s, "client", "info", "client", now_ms, "closed");
 }

@@ -22,6 +22,15 @@ TT_MUST_CHECK enum tt_code tt_stream_resume(struct tt_stream *s, const struct tt
                                             int64_t now_ms, char text[TT_LINE_BYTES],
                                             struct tt_err *err);
 
+/* The stream was opened; text says from what. */
+void tt_stream_opened(struct tt_stream *s, const char *text, int64_t now_ms);
+
+/* Before the stream leaves memory: write the version that serves, unless it is on the disk. */
+void tt_stream_part(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms);
+
+/* A client has closed the stream. */
+void tt_stream_closed(struct tt_stream *s, int64_t now_ms);
+
 /* Bring a version that is only on the disk into the ring, so that it can be gone back to.
  * TT_ENOTFOUND: there is no such file. */
 TT_MUST_CHECK enum tt_code tt_stream_fetch(struct tt_stream *s, const struct tt_plan *plan,

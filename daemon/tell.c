@@ -130,11 +130,10 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-/* What the decision was made on, for v_rollbacks.evidence. */
-static char *evidence(const struct tt_decision *d)
+/* What the decision was made on. */
+static json_t *evidence(const struct tt_decision *d)
 {
     json_t *o = json_object();
-    char *text;
 
     json_object_set_new(o, "rule", json_string(d->rule));
     if (d->signal >= 0)
@@ -150,7 +149,13 @@ static char *evidence(const struct tt_decision *d)
     json_object_set_new(o, "change_point_step", json_integer(d->change_point_step));
     json_object_set_new(o, "detect_delay_ms", json_integer(d->detect_delay_ms));
     json_object_set_new(o, "breaker", json_boolean(d->breaker));
-    text = json_dumps(o, JSON_COMPACT);
+    return o;
+}
+
+static char *as_text(json_t *o)
+{
+    char *text = json_dumps(o, JSON_COMPACT);
+
     json_decref(o);
     return text;
 }
@@ -161,7 +166,7 @@ int64_t tt_tell_decision(const struct tt_stream *s, const struct tt_decision *d,
 {
     struct tt_record r = {.kind = TT_REC_DECISION, .ts_ms = now_ms};
     int64_t id = s->sink.next_decision ? s->sink.next_decision(s->sink.ctx) : 0;
-    char *json = evidence(d);
+    char *json = as_text(evidence(d));
 
     r.decision = (struct tt_rec_decision){
         .decision_id = id,
@@ -194,7 +199,7 @@ int64_t tt_tell_decision(const struct tt_stream *s, const struct tt_decision *d,
 }
 
 void tt_tell_event(const struct tt_stream *s, const char *kind, const char *severity,
-                   const char *actor, int64_t decision_id, int64_t now_ms, const char *text)
+                   const char *actor, int64_t now_ms, const char *text)
 {
     struct tt_record r = {.kind = TT_REC_EVENT, .ts_ms = now_ms};
 
@@ -203,6 +208,35 @@ void tt_tell_event(const struct tt_stream *s, const char *kind, const char *seve
                                     .actor = actor,
                                     .text = text,
                                     .version = s->versions.serving.name,
-                                    .decision_id = decision_id ? decision_id : TT_UNKNOWN};
+                                    .decision_id = TT_UNKNOWN};
     (void)put(s, &r);
+}
+
+void tt_tell_decided(const struct tt_stream *s, const struct tt_decision *d,
+                     const struct tt_restored *what, const char *actor, int64_t id, int64_t now_ms)
+{
+    const char *action = what->action ? what->action : tt_action_name(d->action);
+    struct tt_record r = {.kind = TT_REC_EVENT, .ts_ms = now_ms};
+    json_t *o = evidence(d);
+    char *json;
+
+    json_object_set_new(o, "action", json_string(action));
+    json_object_set_new(o, "dry_run", json_boolean(d->dry_run));
+    json_object_set_new(o, "from_version", json_string(what->from->name));
+    json_object_set_new(o, "from_step", json_integer(what->from->step));
+    json_object_set_new(o, "to_version", what->to ? json_string(what->to->name) : json_null());
+    json_object_set_new(o, "to_step", what->to ? json_integer(what->to->step) : json_null());
+    json = as_text(o);
+    r.event = (struct tt_rec_event){.kind = d->dry_run                     ? "trip"
+                                            : d->action == TT_ACTION_RESET ? "rollback"
+                                                                           : action,
+                                    .severity =
+                                        d->by == TT_BY_OPERATOR || d->dry_run ? "info" : "warning",
+                                    .actor = actor,
+                                    .text = d->sentence,
+                                    .version = s->versions.serving.name,
+                                    .detail = json,
+                                    .decision_id = id};
+    (void)put(s, &r);
+    free(json);
 }

@@ -36,6 +36,10 @@ int64_t tt_tell_decision(const struct tt_stream *s, const struct tt_decision *d,
 
 /* A line of the log.  text is one line. */
 void tt_tell_event(const struct tt_stream *s, const char *kind, const char *severity,
-                   const char *actor, int64_t decision_id, int64_t now_ms, const char *text);
+                   const char *actor, int64_t now_ms, const char *text);
+
+/* The decision of that number as a line of the log, with what it did as its detail. */
+void tt_tell_decided(const struct tt_stream *s, const struct tt_decision *d,
+                     const struct tt_restored *what, const char *actor, int64_t id, int64_t now_ms);
 
 #endif

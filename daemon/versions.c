@@ -174,6 +174,20 @@ struct tt_version *tt_versions_checkpoint(struct tt_versions *v)
     return place;
 }
 
+struct tt_version *tt_versions_keep(struct tt_versions *v)
+{
+    struct tt_version *place;
+
+    if (!strcmp(v->base.name, v->serving.name))
+        return &v->base;
+    for (int i = 0; i < v->nring; i++)
+        if (used(&v->ring[i]) && !strcmp(v->ring[i].name, v->serving.name))
+            return &v->ring[i];
+    place = tt_versions_place(v, true);
+    copy(v, place, &v->serving);
+    return place;
+}
+
 const struct tt_version *tt_versions_target(const struct tt_versions *v, int64_t samples)
 {
     const struct tt_version *good = newest_good(v, samples);

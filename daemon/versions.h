@@ -67,6 +67,10 @@ void tt_versions_publish(struct tt_versions *v, int64_t step, int64_t samples, i
  * base, or all others are still to be judged. */
 struct tt_version *tt_versions_checkpoint(struct tt_versions *v);
 
+/* The checkpoint of the serving version, made whatever has to go for it; the base when it serves.
+ */
+struct tt_version *tt_versions_keep(struct tt_versions *v);
+
 /* An empty place of the ring for a version read back; when it is full NULL, or with force that
  * of a version that is given up: a suspect or bad one, the oldest good one, the oldest. */
 struct tt_version *tt_versions_place(struct tt_versions *v, bool force);

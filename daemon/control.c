@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/control.h"
+
+#include <string.h>
+
+#include "daemon/input.h"
+#include "daemon/lanes.h"
+#include "daemon/reply.h"
+#include "daemon/serve.h"
+
+static json_t *shape_json(const struct tt_value *v)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < v->ndim; i++)
+        json_array_append_new(list, json_integer(v->dim[i]));
+    return list;
+}
+
+static json_t *models_json(const struct tt_daemon *d)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < d->settings->nmodels; i++) {
+        const struct tt_served_model *m = &d->models[i];
+
+        json_array_append_new(
+            list, json_pack("{s:o, s:s, s:i, s:[{s:o, s:s, s:o}], s:[{s:s, s:s}]}", "name",
+                            tt_json_text(m->name), "hash", m->model->hash, "parameters",
+                            m->model->nparams, "inputs", "name", tt_json_text(m->input->name),
+                            "datatype", "FP32", "shape", shape_json(m->input), "outputs", "name",
+                            TTAD_OUTPUT, "datatype", "FP32"));
+    }
+    return list;
+}
+
+static json_t *policies_json(const struct tt_daemon *d)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < d->settings->npolicies; i++)
+        json_array_append_new(list, tt_json_text(d->policies[i].name));
+    return list;
+}
+
+static json_t *hello_json(const struct tt_daemon *d)
+{
+    const struct tt_limits *m = &d->settings->limits;
+    json_t *o = json_object();
+
+    json_object_set_new(o, "server", json_string("ttad"));
+    json_object_set_new(o, "version", json_string(TTAD_VERSION));
+    json_object_set_new(o, "protocol", json_string(TTAD_WIRE_MAGIC));
+    json_object_set_new(o, "boot_id", json_string(d->boot_id));
+    json_object_set_new(o, "models", models_json(d));
+    json_object_set_new(o, "policies", policies_json(d));
+    json_object_set_new(o, "default_policy", tt_json_text(d->settings->default_policy));
+    json_object_set_new(o, "limits",
+                        json_pack("{s:I, s:i, s:I, s:I}", "message_bytes",
+                                  (json_int_t)m->max_message_bytes, "header_bytes",
+                                  TTAD_WIRE_HEADER_MAX, "batch_rows", (json_int_t)m->max_batch_rows,
+                                  "streams", (json_int_t)m->max_streams));
+    json_object_set_new(o, "credit", json_integer(m->credit));
+    json_object_set_new(o, "curve", json_false());
+    return o;
+}
+
+struct counted {
+    json_t *states;
+    int streams, waiting;
+};
+
+static bool count_lane(void *arg, struct tt_lane *lane)
+{
+    struct counted *c = arg;
+    json_t *n;
+
+    pthread_mutex_lock(&lane->worker->lock);
+    if (!lane->face.closed) {
+        n = json_object_get(c->states, lane->face.state);
+        json_object_set_new(c->states, lane->face.state, json_integer(json_integer_value(n) + 1));
+        c->streams++;
+        c->waiting += atomic_load(&lane->waiting);
+    }
+    pthread_mutex_unlock(&lane->worker->lock);
+    return true;
+}
+
+static json_t *record_json(struct tt_daemon *d)
+{
+    struct tt_store_stats s;
+
+    tt_store_stats(d->store, &s);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:I}", "put", (json_int_t)s.put,
+                     "committed", (json_int_t)s.committed, "lag", (json_int_t)(s.put - s.committed),
+                     "shed", (json_int_t)s.shed, "rejected", (json_int_t)s.rejected, "queued_bytes",
+                     (json_int_t)s.queued_bytes, "commit_us_max", (json_int_t)s.commit_us_max,
+                     "failing", s.failing, "why", tt_json_text(s.why), "events_dropped",
+                     (json_int_t)tt_events_dropped(d->events));
+}
+
+static json_t *status_json(struct tt_daemon *d)
+{
+    struct counted c = {.states = json_object()};
+    json_t *o = json_object();
+
+    tt_lanes_each(d->lanes, count_lane, &c);
+    json_object_set_new(o, "version", json_string(TTAD_VERSION));
+    json_object_set_new(o, "boot_id", json_string(d->boot_id));
+    json_object_set_new(o, "state",
+                        json_string(atomic_load(&d->draining) ? "draining" : "serving"));
+    json_object_set_new(o, "uptime_ms", json_integer((tt_now_us() - d->started_us) / 1000));
+    json_object_set_new(o, "workers", json_integer(d->settings->workers));
+    json_object_set_new(o, "threads_per_worker", json_integer(d->settings->threads_per_worker));
+    json_object_set_new(o, "queued", json_integer(c.waiting));
+    json_object_set_new(o, "streams", json_integer(c.streams));
+    json_object_set_new(o, "streams_by_state", c.states);
+    json_object_set_new(o, "requests", json_integer(atomic_load(&d->requests)));
+    json_object_set_new(o, "answered", json_integer(atomic_load(&d->answered)));
+    json_object_set_new(o, "refused", json_integer(atomic_load(&d->refused)));
+    json_object_set_new(o, "busy", json_integer(atomic_load(&d->busy)));
+    json_object_set_new(o, "unroutable", json_integer(atomic_load(&d->unroutable)));
+    json_object_set_new(o, "record", record_json(d));
+    return o;
+}
+
+static bool list_lane(void *arg, struct tt_lane *lane)
+{
+    json_t *list = arg;
+
+    pthread_mutex_lock(&lane->worker->lock);
+    if (!lane->face.closed)
+        json_array_append_new(list, tt_serve_describe(lane));
+    pthread_mutex_unlock(&lane->worker->lock);
+    return true;
+}
+
+static json_t *streams_json(struct tt_daemon *d)
+{
+    json_t *list = json_array();
+
+    tt_lanes_each(d->lanes, list_lane, list);
+    return json_pack("{s:o}", "streams", list);
+}
+
+bool tt_control_here(struct tt_loop *l, struct tt_job *job)
+{
+    struct tt_daemon *d = l->daemon;
+    json_t *o = NULL;
+
+    if (job->request.ask == TT_ASK_HELLO)
+        o = hello_json(d);
+    else if (job->request.ask == TT_ASK_PING)
+        o = json_object();
+    else if (job->request.ask == TT_ASK_STATUS)
+        o = status_json(d);
+    else if (job->request.ask == TT_ASK_MODELS)
+        o = json_pack("{s:o}", "models", models_json(d));
+    else if (job->request.ask == TT_ASK_STREAMS)
+        o = streams_json(d);
+    else if (job->request.ask == TT_ASK_DRAIN) {
+        o = json_pack("{s:s}", "state", "draining");
+        tt_daemon_drain(d);
+    }
+    if (o)
+        tt_reply_json(job, o);
+    return o != NULL;
+}

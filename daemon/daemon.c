@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/daemon.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/job.h"
+
+#define SYNC_MS 5000 // longest that an answer waits for a decision to reach the disk
+
+const struct tt_served_model *tt_daemon_model(const struct tt_daemon *d, const char *name)
+{
+    for (int i = 0; i < d->settings->nmodels; i++)
+        if (!*name || !strcmp(d->models[i].name, name))
+            return &d->models[i];
+    return NULL;
+}
+
+const struct tt_policy *tt_daemon_policy(const struct tt_daemon *d, const char *name)
+{
+    const char *want = *name ? name : d->settings->default_policy;
+
+    for (int i = 0; i < d->settings->npolicies; i++)
+        if (!strcmp(d->policies[i].name, want))
+            return d->policies[i].policy;
+    return NULL;
+}
+
+static enum tt_level level_of(const char *severity)
+{
+    if (!strcmp(severity, "error"))
+        return TT_LOG_ERR;
+    return !strcmp(severity, "warning") ? TT_LOG_WARN : TT_LOG_INFO;
+}
+
+static int64_t put(void *ctx, const struct tt_record *r)
+{
+    struct tt_daemon *d = ctx;
+    struct tt_record copy = *r;
+
+    if (r->kind == TT_REC_BATCH)
+        (void)tt_events_put(d->events, r); // not numbered in the record
+    if (r->kind == TT_REC_EVENT) {
+        copy.event.seq = tt_events_put(d->events, r);
+        if (r->stream)
+            tt_log(level_of(r->event.severity), "stream '%s': %s", r->stream, r->event.text);
+        else
+            tt_log(level_of(r->event.severity), "%s", r->event.text);
+    }
+    return tt_store_put(d->store, &copy);
+}
+
+static enum tt_code sync_ticket(void *ctx, int64_t ticket, struct tt_err *err)
+{
+    struct tt_daemon *d = ctx;
+
+    if (!ticket)
+        return tt_fail(err, TT_EIO, "the record takes nothing any more");
+    return tt_store_sync(d->store, ticket, SYNC_MS, err);
+}
+
+static int64_t next_decision(void *ctx)
+{
+    struct tt_daemon *d = ctx;
+
+    return atomic_fetch_add(&d->decisions, 1) + 1;
+}
+
+static int64_t clock_us(void *ctx)
+{
+    (void)ctx;
+    return tt_now_us();
+}
+
+struct tt_sink tt_daemon_sink(struct tt_daemon *d)
+{
+    return (struct tt_sink){.ctx = d,
+                            .put = put,
+                            .sync = sync_ticket,
+                            .next_decision = next_decision,
+                            .clock_us = clock_us};
+}
+
+void tt_daemon_event(struct tt_daemon *d, const char *kind, const char *severity, const char *text)
+{
+    struct tt_record r = {.kind = TT_REC_EVENT, .ts_ms = tt_now_ms()};
+
+    r.event = (struct tt_rec_event){.kind = kind,
+                                    .severity = severity,
+                                    .actor = "daemon",
+                                    .text = text,
+                                    .decision_id = TT_UNKNOWN};
+    (void)put(d, &r);
+}
+
+void tt_daemon_drain(struct tt_daemon *d)
+{
+    const uint64_t one = 1;
+
+    if (write(d->wake, &one, sizeof one) < 0)
+        return; // full: it is awake
+}

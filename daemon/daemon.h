@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_DAEMON_DAEMON_H
+#define TT_DAEMON_DAEMON_H
+
+#include <stdatomic.h>
+
+#include "config/settings.h"
+#include "daemon/events.h"
+#include "daemon/stream.h"
+#include "monitor/store.h"
+
+/*
+ * The running daemon: what its threads share.  Everything here is made before the threads start
+ * and read only while they run, but for the atomics.
+ */
+#define TTAD_VERSION "0.1.0"
+
+struct tt_served_model {
+    const char *name;
+    struct tt_model *model;
+    const struct tt_value *input; // of the model
+};
+
+struct tt_served_policy {
+    const char *name;
+    struct tt_policy *policy;
+};
+
+struct tt_lanes;
+struct tt_worker;
+struct tt_control;
+
+struct tt_daemon {
+    int up; // phases that have started
+    struct tt_arena arena;
+    const char *config;
+    struct tt_settings *settings;
+    char config_hash[TT_HASH_HEX + 1];
+    char boot_id[33];
+    int64_t started_ms, started_us;
+    int lock; // descriptor of the state folder's lock
+    void *zmq;
+    struct tt_served_model *models;
+    struct tt_served_policy *policies;
+    const char *snapshots; // the folder of all
+    struct tt_store *store;
+    struct tt_events *events;
+    struct tt_lanes *lanes;
+    struct tt_worker *workers;
+    struct tt_loop *data, *control;
+    int wake;                      // an eventfd: signals, and the drain op
+    atomic_int_fast64_t decisions; // the highest number given out
+    atomic_bool draining, drained;
+    atomic_int_fast64_t requests, answered, refused, busy, unroutable; // counters of status
+};
+
+/* What the program does when its own promise is broken: log and count. */
+const struct tt_served_model *tt_daemon_model(const struct tt_daemon *d, const char *name);
+const struct tt_policy *tt_daemon_policy(const struct tt_daemon *d, const char *name);
+
+/* Record, and publish what is an event.  ctx of a stream's sink is the daemon. */
+struct tt_sink tt_daemon_sink(struct tt_daemon *d);
+
+/* A line of the log that is no stream's: recorded, published, and logged. */
+void tt_daemon_event(struct tt_daemon *d, const char *kind, const char *severity, const char *text);
+
+/* Take no more work; end once everything is answered.  A second call ends at once. */
+void tt_daemon_drain(struct tt_daemon *d);
+
+#endif

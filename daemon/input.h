@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_DAEMON_INPUT_H
+#define TT_DAEMON_INPUT_H
+
+#include "daemon/daemon.h"
+#include "daemon/protocol.h"
+
+/* A request's tensors against a model's: what it wants is said with what came. */
+#define TTAD_OUTPUT "logits"
+
+/* Whether an infer request is one that the model can answer. */
+enum tt_wire tt_input_check(const struct tt_request *q, const struct tt_served_model *m,
+                            const struct tt_policy *policy, int64_t max_rows, struct tt_refusal *r);
+
+/* The batch as the model wants it.  out [elements of the input]; the request was checked. */
+void tt_input_read(const struct tt_request *q, const struct tt_served_model *m,
+                   const struct tt_policy *policy, float *out);
+
+#endif

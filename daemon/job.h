@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_DAEMON_JOB_H
+#define TT_DAEMON_JOB_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <zmq.h>
+
+#include "base/arena.h"
+#include "daemon/protocol.h"
+
+/*
+ * A job is one request on its way: from the loop that received it, to a worker, and back with
+ * its answer.  Whoever holds it owns it; it crosses threads through queues.
+ */
+struct tt_loop;
+struct tt_lane;
+
+/* Requests that one client has under way.  Belongs to a loop; workers only read outstanding. */
+struct tt_client {
+    struct tt_client *next; // of its bucket, or of the free ones
+    unsigned char id[256];
+    size_t nid;
+    atomic_int outstanding;
+};
+
+struct tt_job {
+    struct tt_arena arena; // owns the job itself
+    struct tt_job *next;
+    struct tt_loop *loop;     // that received it, and sends the answer
+    struct tt_client *client; // NULL: not counted
+    struct tt_lane *lane;     // of its stream; NULL: none
+    int credit;               // that a client has
+    unsigned char identity[256];
+    size_t nidentity;
+    zmq_msg_t frame[2 + TTAD_WIRE_TENSORS]; // as they came
+    int nframes;
+    struct tt_request request;
+    int64_t arrived_us, arrived_ms; // monotonic, wall
+    const char *header;             // the answer: JSON, and one tensor
+    size_t nheader;
+    const void *tensor; // NULL: none
+    size_t ntensor;
+};
+
+/* NULL: out of memory. */
+struct tt_job *tt_job_new(void);
+void tt_job_free(struct tt_job *job); // NULL is nothing
+
+/* Jobs in the order they were put.  Any thread puts; one takes. */
+struct tt_mailbox {
+    pthread_mutex_t lock;
+    struct tt_job *head, *tail;
+    int fd; // an eventfd, readable when something was put
+};
+
+TT_MUST_CHECK enum tt_code tt_mailbox_init(struct tt_mailbox *q, struct tt_err *err);
+void tt_mailbox_end(struct tt_mailbox *q); // frees what is in it
+void tt_mailbox_put(struct tt_mailbox *q, struct tt_job *job);
+struct tt_job *tt_mailbox_take(struct tt_mailbox *q); // NULL: empty
+
+int64_t tt_now_ms(void); // wall
+int64_t tt_now_us(void); // monotonic
+
+#endif

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/lanes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/worker.h"
+#include "policies/policy.h"
+
+#define BUCKETS 1024
+
+struct tt_lanes {
+    struct tt_daemon *daemon;
+    struct tt_arena arena;
+    pthread_mutex_t lock; // of the list and the arena
+    struct tt_lane *bucket[BUCKETS];
+    struct tt_lane **all; // [max]
+    int n, max;
+};
+
+enum tt_code tt_lanes_new(struct tt_daemon *d, struct tt_lanes **ret, struct tt_err *err)
+{
+    struct tt_lanes *l = TT_NEW(&d->arena, 1, struct tt_lanes);
+
+    if (!l)
+        return tt_fail(err, TT_ENOMEM, "out of memory");
+    l->daemon = d;
+    l->max = (int)d->settings->limits.max_streams;
+    l->all = TT_NEW(&d->arena, l->max, struct tt_lane *);
+    if (!l->all)
+        return tt_fail(err, TT_ENOMEM, "out of memory for %d streams", l->max);
+    tt_arena_init(&l->arena, 0);
+    pthread_mutex_init(&l->lock, NULL);
+    *ret = l;
+    return TT_OK;
+}
+
+void tt_lanes_free(struct tt_lanes *l)
+{
+    if (!l)
+        return;
+    pthread_mutex_destroy(&l->lock);
+    tt_arena_release(&l->arena);
+}
+
+static unsigned hash(const char *name)
+{
+    uint32_t h = 2166136261u;
+
+    for (; *name; name++)
+        h = (h ^ (unsigned char)*name) * 16777619u;
+    return h % BUCKETS;
+}
+
+static bool is_closed(struct tt_lane *lane)
+{
+    bool closed;
+
+    pthread_mutex_lock(&lane->worker->lock);
+    closed = lane->face.closed;
+    pthread_mutex_unlock(&lane->worker->lock);
+    return closed;
+}
+
+static struct tt_lane *look_up(const struct tt_lanes *l, const char *name)
+{
+    struct tt_lane *lane = l->bucket[hash(name)];
+
+    while (lane && strcmp(lane->name, name) != 0)
+        lane = lane->next;
+    return lane;
+}
+
+struct tt_lane *tt_lanes_find(struct tt_lanes *l, const char *name)
+{
+    struct tt_lane *lane;
+
+    pthread_mutex_lock(&l->lock);
+    lane = look_up(l, name);
+    if (lane && is_closed(lane))
+        lane = NULL;
+    if (lane)
+        atomic_fetch_add(&lane->refs, 1);
+    pthread_mutex_unlock(&l->lock);
+    return lane;
+}
+
+void tt_lane_drop(struct tt_lane *lane)
+{
+    atomic_fetch_sub(&lane->refs, 1);
+}
+
+/* A lane for one more stream: a new one, or that of a stream that was closed. */
+static struct tt_lane *find_place(struct tt_lanes *l)
+{
+    if (l->n < l->max) {
+        struct tt_lane *lane = TT_NEW(&l->arena, 1, struct tt_lane);
+
+        if (lane)
+            l->all[l->n++] = lane;
+        return lane;
+    }
+    for (int i = 0; i < l->n; i++) {
+        struct tt_lane *lane = l->all[i], **at;
+
+        if (atomic_load(&lane->refs) || !is_closed(lane))
+            continue;
+        at = &l->bucket[hash(lane->name)];
+        while (*at != lane)
+            at = &(*at)->next;
+        *at = lane->next;
+        return lane;
+    }
+    return NULL;
+}
+
+/* The worker with the fewest lanes. */
+static struct tt_worker *choose_worker(const struct tt_lanes *l)
+{
+    struct tt_worker *best = NULL;
+
+    for (int i = 0; i < l->daemon->settings->workers; i++) {
+        struct tt_worker *w = &l->daemon->workers[i];
+
+        if (!best || w->lanes < best->lanes)
+            best = w;
+    }
+    best->lanes++;
+    return best;
+}
+
+static enum tt_wire check_names(const struct tt_lanes *l, const struct tt_request *q,
+                                const struct tt_served_model **ret_model,
+                                const struct tt_policy **ret_policy, struct tt_refusal *r)
+{
+    const struct tt_daemon *d = l->daemon;
+
+    *ret_model = tt_daemon_model(d, q->model);
+    if (!*ret_model)
+        return tt_refuse(r, TT_WIRE_NO_MODEL, "model '%s' is not served; '%s'%s is", q->model,
+                         d->models[0].name, d->settings->nmodels > 1 ? " and others" : "");
+    *ret_policy = tt_daemon_policy(d, q->policy);
+    if (!*ret_policy)
+        return tt_refuse(r, TT_WIRE_BAD_HEADER, "policy '%s' is not configured; '%s'%s is",
+                         q->policy, d->settings->npolicies ? d->policies[0].name : "",
+                         d->settings->npolicies > 1 ? " and others" : "");
+    return TT_WIRE_OK;
+}
+
+static enum tt_wire check_same(const struct tt_lanes *l, const struct tt_lane *lane,
+                               const struct tt_request *q, struct tt_refusal *r)
+{
+    if (*q->model && strcmp(q->model, lane->model->name) != 0) {
+        if (!tt_daemon_model(l->daemon, q->model))
+            return tt_refuse(r, TT_WIRE_NO_MODEL, "model '%s' is not served; stream '%s' has '%s'",
+                             q->model, lane->name, lane->model->name);
+        return tt_refuse(r, TT_WIRE_BAD_HEADER, "stream '%s' is open with model '%s', not '%s'",
+                         lane->name, lane->model->name, q->model);
+    }
+    if (*q->policy && strcmp(q->policy, lane->policy_name) != 0)
+        return tt_refuse(r, TT_WIRE_BAD_HEADER, "stream '%s' is open with policy '%s', not '%s'",
+                         lane->name, lane->policy_name, q->policy);
+    return TT_WIRE_OK;
+}
+
+static const char *policy_name(const struct tt_daemon *d, const struct tt_policy *p)
+{
+    for (int i = 0; i < d->settings->npolicies; i++)
+        if (d->policies[i].policy == p)
+            return d->policies[i].name;
+    return p->name;
+}
+
+/* Make lane the stream of q, or open it again. */
+static void begin(struct tt_lanes *l, struct tt_lane *lane, const struct tt_request *q,
+                  const struct tt_served_model *model, const struct tt_policy *policy, bool fresh)
+{
+    if (fresh) {
+        struct tt_worker *w = lane->worker ? lane->worker : choose_worker(l);
+
+        (void)snprintf(lane->name, sizeof lane->name, "%s", q->stream);
+        lane->worker = w;
+        lane->next = l->bucket[hash(lane->name)];
+        l->bucket[hash(lane->name)] = lane;
+    }
+    pthread_mutex_lock(&lane->worker->lock);
+    lane->face = (struct tt_face){.state = "opening"};
+    lane->model = model;
+    lane->policy = policy;
+    lane->policy_name = policy_name(l->daemon, policy);
+    pthread_mutex_unlock(&lane->worker->lock);
+}
+
+enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **ret,
+                           struct tt_refusal *r)
+{
+    const struct tt_served_model *model;
+    const struct tt_policy *policy;
+    enum tt_wire code = TT_WIRE_OK;
+    struct tt_lane *lane;
+
+    pthread_mutex_lock(&l->lock);
+    lane = look_up(l, q->stream);
+    if (lane && !is_closed(lane)) {
+        code = check_same(l, lane, q, r);
+    } else {
+        const bool fresh = !lane;
+
+        code = check_names(l, q, &model, &policy, r);
+        if (!code && fresh)
+            lane = find_place(l);
+        if (!code && !lane) {
+            code = tt_refuse(r, TT_WIRE_BUSY, "%d streams are open, the limit is %d", l->n, l->max);
+            r->retry_after_ms = 1000;
+        }
+        if (!code)
+            begin(l, lane, q, model, policy, fresh);
+    }
+    if (!code) {
+        atomic_fetch_add(&lane->refs, 1);
+        *ret = lane;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return code;
+}
+
+void tt_lanes_each(struct tt_lanes *l, bool (*each)(void *arg, struct tt_lane *lane), void *arg)
+{
+    pthread_mutex_lock(&l->lock);
+    for (int i = 0; i < l->n; i++)
+        if (!each(arg, l->all[i]))
+            break;
+    pthread_mutex_unlock(&l->lock);
+}
+
+int tt_lanes_count(struct tt_lanes *l)
+{
+    int n = 0;
+
+    pthread_mutex_lock(&l->lock);
+    for (int i = 0; i < l->n; i++)
+        n += !is_closed(l->all[i]);
+    pthread_mutex_unlock(&l->lock);
+    return n;
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_DAEMON_LANES_H
+#define TT_DAEMON_LANES_H
+
+#include "daemon/daemon.h"
+#include "daemon/job.h"
+
+/*
+ * A lane is a stream as the daemon sees it: which model, policy and worker it has, its queue, and
+ * what status tells of it.  Lanes are found by name; the main loop opens them, every loop looks
+ * them up, a worker runs them.  A closed lane that nobody holds is used again for another stream.
+ */
+struct tt_face { // what others may know of a stream without asking its worker
+    bool open;   // it is in memory
+    bool closed; // a client closed it
+    char state[16], version[TT_HASH_SHORT + 1], reason[TT_LINE_BYTES];
+    int64_t step, samples, adapted, skipped, rollbacks, step_us, last_ms, bytes;
+};
+
+struct tt_replays; // answers given, for requests that come twice
+
+struct tt_lane {
+    struct tt_lane *next; // of its bucket
+    char name[TTAD_WIRE_NAME_MAX + 1];
+    const struct tt_served_model *model;
+    const struct tt_policy *policy;
+    const char *policy_name;
+    struct tt_worker *worker;
+    atomic_int refs;    // jobs that hold it
+    atomic_int waiting; // data requests queued or under way
+    /* under the worker's lock */
+    struct tt_job *head, *tail, *urgent, *urgent_tail;
+    bool runnable;
+    struct tt_lane *next_run;
+    struct tt_face face;
+    /* the worker's own */
+    struct tt_stream *stream; // NULL: not open
+    struct tt_replays *replays;
+};
+
+TT_MUST_CHECK enum tt_code tt_lanes_new(struct tt_daemon *d, struct tt_lanes **ret,
+                                        struct tt_err *err);
+void tt_lanes_free(struct tt_lanes *l);
+
+/* The lane of that name, held until tt_lane_drop(); NULL: there is none, or it was closed. */
+struct tt_lane *tt_lanes_find(struct tt_lanes *l, const char *name);
+void tt_lane_drop(struct tt_lane *lane);
+
+/* The lane that a request is for, opened if need be, and held. */
+enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **ret,
+                           struct tt_refusal *r);
+
+/* Call each() for every lane until it returns false; it may lock the lane's worker, not more. */
+void tt_lanes_each(struct tt_lanes *l, bool (*each)(void *arg, struct tt_lane *lane), void *arg);
+
+int tt_lanes_count(struct tt_lanes *l); // that are not closed
+
+#endif

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/phases.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include <sodium.h>
+
+#include "daemon/boot.h"
+#include "daemon/job.h"
+#include "daemon/lanes.h"
+#include "daemon/loop.h"
+#include "daemon/worker.h"
+#include "monitor/reader.h"
+
+#define RAW_DAYS 1 // that batch and guard rows are kept
+
+enum tt_code tt_daemon_up(struct tt_daemon *d, const struct tt_phase *phases, struct tt_err *err)
+{
+    for (; phases[d->up].name; d->up++)
+        if (phases[d->up].start(d, err) != TT_OK)
+            return tt_fail_in(err, "%s", phases[d->up].name);
+    return TT_OK;
+}
+
+void tt_daemon_down(struct tt_daemon *d, const struct tt_phase *phases)
+{
+    while (d->up > 0)
+        phases[--d->up].stop(d);
+}
+
+static enum tt_code make_dir(const char *path, struct tt_err *err)
+{
+    if (mkdir(path, 0750) != 0 && errno != EEXIST)
+        return tt_fail(err, TT_EIO, "folder '%s': %s", path, strerror(errno));
+    return TT_OK;
+}
+
+/* One daemon a state folder. */
+static enum tt_code start_state(struct tt_daemon *d, struct tt_err *err)
+{
+    const char *dir = d->settings->state_dir;
+    const size_t n = strlen(dir) + sizeof "/snapshots";
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char *path = TT_NEW(&d->arena, n, char), *lock = TT_NEW(&d->arena, n, char);
+
+    if (!path || !lock)
+        return tt_fail(err, TT_ENOMEM, "out of memory");
+    (void)snprintf(path, n, "%s/snapshots", dir);
+    (void)snprintf(lock, n, "%s/lock", dir);
+    d->snapshots = path;
+    if (make_dir(dir, err) != TT_OK || make_dir(path, err) != TT_OK)
+        return err->code;
+    d->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (d->lock < 0)
+        return tt_fail(err, TT_EIO, "'%s': %s", lock, strerror(errno));
+    if (fcntl(d->lock, F_SETLK, &whole) == 0)
+        return TT_OK;
+    close(d->lock);
+    return tt_fail(err, TT_EBUSY, "folder '%s' is used by another ttad", dir);
+}
+
+static void stop_state(struct tt_daemon *d)
+{
+    close(d->lock); // and with it the lock
+}
+
+static enum tt_code start_store(struct tt_daemon *d, struct tt_err *err)
+{
+    const struct tt_store_options o = {.path = d->settings->database,
+                                       .keep_raw_ms = (int64_t)RAW_DAYS * 86400 * 1000};
+    struct tt_record r = {.kind = TT_REC_BOOT, .ts_ms = d->started_ms};
+
+    if (tt_store_open(&o, &d->store, err) != TT_OK)
+        return err->code;
+    r.boot = (struct tt_rec_boot){d->boot_id, TTAD_VERSION, d->config_hash};
+    (void)tt_store_put(d->store, &r); // the store counts what it refuses
+    return TT_OK;
+}
+
+static void stop_store(struct tt_daemon *d)
+{
+    struct tt_err err;
+
+    if (tt_store_close(&d->store, &err) != TT_OK)
+        tt_log(TT_LOG_ERR, "the record: %s", err.msg);
+}
+
+static enum tt_code start_events(struct tt_daemon *d, struct tt_err *err)
+{
+    struct tt_reader *reader;
+    int64_t decision = 0, event = 0;
+    enum tt_code code;
+
+    if (tt_reader_open(d->settings->database, &reader, err) != TT_OK)
+        return err->code;
+    code = tt_reader_last(reader, &decision, &event, err);
+    tt_reader_close(reader);
+    if (code != TT_OK)
+        return code;
+    atomic_store(&d->decisions, decision);
+    d->zmq = zmq_ctx_new();
+    if (!d->zmq)
+        return tt_fail(err, TT_EIO, "ZeroMQ: %s", zmq_strerror(errno));
+    if (tt_events_start(d->zmq, &d->settings->events, event, &d->events, err) == TT_OK)
+        return TT_OK;
+    zmq_ctx_term(d->zmq);
+    return err->code;
+}
+
+static void stop_events(struct tt_daemon *d)
+{
+    tt_events_stop(d->events);
+    zmq_ctx_term(d->zmq);
+}
+
+static enum tt_code start_lanes(struct tt_daemon *d, struct tt_err *err)
+{
+    return tt_lanes_new(d, &d->lanes, err);
+}
+
+static void stop_lanes(struct tt_daemon *d)
+{
+    tt_lanes_free(d->lanes);
+}
+
+static enum tt_code start_sockets(struct tt_daemon *d, struct tt_err *err)
+{
+    if (tt_loop_new(d, TT_DOOR_DATA, &d->data, err) != TT_OK)
+        return err->code;
+    if (tt_loop_new(d, TT_DOOR_CONTROL, &d->control, err) == TT_OK)
+        return TT_OK;
+    tt_loop_free(d->data);
+    return err->code;
+}
+
+static void stop_sockets(struct tt_daemon *d)
+{
+    tt_loop_free(d->data);
+    tt_loop_free(d->control);
+}
+
+static enum tt_code start_workers(struct tt_daemon *d, struct tt_err *err)
+{
+    struct tt_settings *s = d->settings;
+    int64_t i = 0;
+
+    if (!s->threads_per_worker)
+        s->threads_per_worker = omp_get_num_procs() / (int)s->workers;
+    if (s->threads_per_worker < 1)
+        s->threads_per_worker = 1;
+    d->workers = TT_NEW(&d->arena, s->workers, struct tt_worker);
+    if (!d->workers)
+        return tt_fail(err, TT_ENOMEM, "out of memory");
+    while (i < s->workers && tt_worker_start(&d->workers[i], d, (int)i, err) == TT_OK)
+        i++;
+    if (i == s->workers)
+        return TT_OK;
+    while (i-- > 0)
+        tt_worker_stop(&d->workers[i]);
+    return err->code;
+}
+
+static void stop_workers(struct tt_daemon *d)
+{
+    atomic_store(&d->drained, true); // what is still queued is refused
+    for (int64_t i = 0; i < d->settings->workers; i++)
+        tt_worker_stop(&d->workers[i]);
+}
+
+static enum tt_code start_control(struct tt_daemon *d, struct tt_err *err)
+{
+    return tt_loop_start(d->control, err);
+}
+
+static void stop_control(struct tt_daemon *d)
+{
+    tt_loop_stop(d->control);
+}
+
+const struct tt_phase tt_phases[] = {
+    {"settings", tt_boot_settings, tt_boot_nothing},
+    {"state", start_state, stop_state},
+    {"store", start_store, stop_store},
+    {"models", tt_boot_models, tt_boot_free_models},
+    {"policies", tt_boot_policies, tt_boot_nothing},
+    {"events", start_events, stop_events},
+    {"streams", start_lanes, stop_lanes},
+    {"sockets", start_sockets, stop_sockets},
+    {"workers", start_workers, stop_workers},
+    {"known streams", tt_boot_streams, tt_boot_nothing},
+    {"control", start_control, stop_control},
+    {NULL, NULL, NULL},
+};

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_DAEMON_SERVE_H
+#define TT_DAEMON_SERVE_H
+
+#include <jansson.h>
+
+#include "daemon/worker.h"
+
+/* What a worker does with a job: each ends with an answer on its way back. */
+void tt_serve_job(struct tt_worker *w, struct tt_job *job);
+
+/* The ops of the control socket that are about one stream (daemon/orders.c). */
+void tt_serve_order(struct tt_worker *w, struct tt_job *job);
+
+/* A stream as clients and people see it. */
+json_t *tt_serve_describe(const struct tt_lane *lane);
+
+#endif

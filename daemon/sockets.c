@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/sockets.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zmq.h>
+
+#define HWM          64
+#define HANDSHAKE_MS 5000
+#define HEARTBEAT_MS 2000
+#define TIMEOUT_MS   6000
+
+static enum tt_code set(void *socket, int option, int value, struct tt_err *err)
+{
+    if (zmq_setsockopt(socket, option, &value, sizeof value) != 0)
+        return tt_fail(err, TT_EIO, "socket option %d: %s", option, zmq_strerror(errno));
+    return TT_OK;
+}
+
+static enum tt_code configure(void *socket, int type, int64_t max_bytes, struct tt_err *err)
+{
+    if (type == ZMQ_ROUTER && (set(socket, ZMQ_ROUTER_MANDATORY, 1, err) != TT_OK ||
+                               set(socket, ZMQ_ROUTER_HANDOVER, 1, err) != TT_OK))
+        return err->code;
+    if (max_bytes && zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) != 0)
+        return tt_fail(err, TT_EIO, "ZMQ_MAXMSGSIZE: %s", zmq_strerror(errno));
+    if (set(socket, ZMQ_SNDHWM, HWM, err) != TT_OK || set(socket, ZMQ_RCVHWM, HWM, err) != TT_OK ||
+        set(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS, err) != TT_OK ||
+        set(socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS, err) != TT_OK ||
+        set(socket, ZMQ_HEARTBEAT_TIMEOUT, TIMEOUT_MS, err) != TT_OK ||
+        set(socket, ZMQ_HEARTBEAT_TTL, TIMEOUT_MS, err) != TT_OK ||
+        set(socket, ZMQ_LINGER, 0, err) != TT_OK)
+        return err->code;
+    return TT_OK;
+}
+
+/* The folder of an ipc socket, made where it is missing. */
+static enum tt_code make_folder(const char *path, struct tt_err *err)
+{
+    const char *slash = strrchr(path, '/');
+    char dir[256];
+
+    if (!slash || slash == path)
+        return TT_OK;
+    if ((size_t)(slash - path) >= sizeof dir)
+        return tt_fail(err, TT_ERANGE, "the path is longer than %zu bytes", sizeof dir);
+    memcpy(dir, path, (size_t)(slash - path));
+    dir[slash - path] = '\0';
+    if (mkdir(dir, 0750) != 0 && errno != EEXIST)
+        return tt_fail(err, TT_EIO, "folder '%s': %s", dir, strerror(errno));
+    return TT_OK;
+}
+
+static enum tt_code bind_one(void *socket, const char *endpoint, struct tt_err *err)
+{
+    const bool ipc = !strncmp(endpoint, "ipc://", 6);
+
+    if (!ipc && strncmp(endpoint, "tcp://127.", 10) != 0 &&
+        strncmp(endpoint, "tcp://[::1]:", 12) != 0)
+        return tt_fail(err, TT_EDENIED,
+                       "endpoint '%s' can be reached from other machines, wanted ipc:// or "
+                       "tcp://127.0.0.1:PORT",
+                       endpoint);
+    if (ipc && make_folder(endpoint + 6, err) != TT_OK)
+        return tt_fail_in(err, "endpoint '%s'", endpoint);
+    if (!ipc && strstr(endpoint, "[::1]")) {
+        if (set(socket, ZMQ_IPV6, 1, err) != TT_OK)
+            return err->code;
+    }
+    if (zmq_bind(socket, endpoint) != 0)
+        return tt_fail(err, TT_EIO, "endpoint '%s': %s", endpoint, zmq_strerror(errno));
+    return TT_OK;
+}
+
+enum tt_code tt_socket_bind(void *zmq, int type, const struct tt_strs *endpoints, int64_t max_bytes,
+                            void **ret, struct tt_err *err)
+{
+    void *socket = zmq_socket(zmq, type);
+
+    if (!socket)
+        return tt_fail(err, TT_EIO, "socket: %s", zmq_strerror(errno));
+    if (configure(socket, type, max_bytes, err) == TT_OK) {
+        int i = 0;
+
+        while (i < endpoints->n && bind_one(socket, endpoints->s[i], err) == TT_OK)
+            i++;
+        if (i == endpoints->n) {
+            *ret = socket;
+            return TT_OK;
+        }
+    }
+    zmq_close(socket);
+    return err->code;
+}

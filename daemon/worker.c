@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/worker.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/replays.h"
+#include "daemon/resume.h"
+#include "daemon/serve.h"
+#include "policies/policy.h"
+
+#define FIRST_LIMIT 32  // rows of the smallest plan
+#define KNOWN       512 // versions that the record is asked for
+
+void tt_worker_give(struct tt_worker *w, struct tt_job *job, bool urgent)
+{
+    struct tt_lane *lane = job->lane;
+    struct tt_job **head = urgent ? &lane->urgent : &lane->head;
+    struct tt_job **tail = urgent ? &lane->urgent_tail : &lane->tail;
+
+    job->next = NULL;
+    pthread_mutex_lock(&w->lock);
+    if (*tail)
+        (*tail)->next = job;
+    else
+        *head = job;
+    *tail = job;
+    if (!lane->runnable) {
+        lane->runnable = true;
+        lane->next_run = NULL;
+        if (w->run_tail)
+            w->run_tail->next_run = lane;
+        else
+            w->run = lane;
+        w->run_tail = lane;
+    }
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static struct tt_job *pop(struct tt_job **head, struct tt_job **tail)
+{
+    struct tt_job *job = *head;
+
+    if (job) {
+        *head = job->next;
+        if (!*head)
+            *tail = NULL;
+    }
+    return job;
+}
+
+/* The next job, of the lane whose turn it is; NULL: there is none, and it is time to stop. */
+static struct tt_job *next_job(struct tt_worker *w)
+{
+    struct tt_job *job = NULL;
+    struct tt_lane *lane;
+
+    pthread_mutex_lock(&w->lock);
+    while (!w->run && !w->stop)
+        pthread_cond_wait(&w->wake, &w->lock);
+    lane = w->run;
+    if (lane) {
+        w->run = lane->next_run;
+        if (!w->run)
+            w->run_tail = NULL;
+        job = pop(&lane->urgent, &lane->urgent_tail);
+        if (!job)
+            job = pop(&lane->head, &lane->tail);
+        lane->next_run = NULL;
+        lane->runnable = lane->urgent || lane->head;
+        if (lane->runnable) {
+            if (w->run_tail)
+                w->run_tail->next_run = lane;
+            else
+                w->run = lane;
+            w->run_tail = lane;
+        }
+    }
+    pthread_mutex_unlock(&w->lock);
+    return job;
+}
+
+void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, bool closed)
+{
+    const struct tt_stream *s = lane->stream;
+    struct tt_face *f = &lane->face;
+
+    pthread_mutex_lock(&w->lock);
+    f->closed = closed;
+    f->open = s != NULL;
+    if (s) {
+        (void)snprintf(f->state, sizeof f->state, "%s", tt_guard_state_name(s->guard.state));
+        memcpy(f->version, s->versions.serving.name, sizeof f->version);
+        memcpy(f->reason, s->reason, sizeof f->reason);
+        f->step = s->versions.serving.step;
+        f->samples = s->samples;
+        f->adapted = s->adapted;
+        f->skipped = s->skipped;
+        f->rollbacks = s->rollbacks;
+        f->bytes = (int64_t)(s->arena.used + s->scratch.used);
+        if (step_us) {
+            f->step_us = f->step_us ? (7 * f->step_us + step_us) / 8 : step_us;
+            f->last_ms = tt_now_ms();
+        }
+    } else if (closed) {
+        (void)snprintf(f->state, sizeof f->state, "closed");
+    }
+    pthread_mutex_unlock(&w->lock);
+}
+
+static struct tt_plan_slot *find_slot(struct tt_worker *w, const struct tt_served_model *model,
+                                      const struct tt_policy *policy)
+{
+    struct tt_plan_slot *old = &w->plans[0];
+
+    for (int i = 0; i < TT_WORKER_PLANS; i++) {
+        struct tt_plan_slot *p = &w->plans[i];
+
+        if (p->plan && p->model == model && p->policy == policy)
+            return p;
+        if (p->used < old->used)
+            old = p;
+    }
+    tt_plan_free(old->plan);
+    *old = (struct tt_plan_slot){.model = model, .policy = policy};
+    return old;
+}
+
+enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_served_model *model,
+                            const struct tt_policy *policy, int64_t rows, struct tt_plan **ret,
+                            struct tt_err *err)
+{
+    const int64_t most = w->daemon->settings->limits.max_batch_rows;
+    struct tt_plan_slot *slot = find_slot(w, model, policy);
+    int64_t limit = FIRST_LIMIT;
+
+    slot->used = ++w->turn;
+    if (!slot->plan || rows > slot->limit) {
+        while (limit < rows)
+            limit *= 2;
+        if (limit > most)
+            limit = most;
+        tt_plan_free(slot->plan);
+        slot->plan = NULL;
+        if (tt_plan_new(model->model, &policy->method, limit, &slot->plan, err) != TT_OK)
+            return err->code;
+        slot->limit = limit;
+    }
+    *ret = slot->plan;
+    return TT_OK;
+}
+
+/* What the record knows of a stream's versions.  That it cannot be read is logged: then the files
+ * speak for themselves. */
+static int read_known(struct tt_worker *w, const char *stream, struct tt_known_version **ret)
+{
+    struct tt_reader *reader;
+    struct tt_err err;
+    int n = 0;
+
+    if (tt_reader_open(w->daemon->settings->database, &reader, &err) != TT_OK) {
+        tt_log(TT_LOG_WARN, "stream '%s': %s; its snapshots are read without the record, ignoring",
+               stream, err.msg);
+        return 0;
+    }
+    if (tt_reader_versions(reader, stream, KNOWN, &w->scratch, ret, &n, &err) != TT_OK) {
+        tt_log(TT_LOG_WARN, "stream '%s': %s, ignoring", stream, err.msg);
+        n = 0;
+    }
+    tt_reader_close(reader);
+    return n;
+}
+
+static enum tt_code resume(struct tt_worker *w, struct tt_stream *s, const struct tt_plan *plan,
+                           const char *policy, struct tt_err *err)
+{
+    char how[TT_LINE_BYTES], text[TT_LINE_BYTES];
+    struct tt_known_version *known = NULL;
+    int n = read_known(w, s->name, &known);
+
+    if (tt_stream_resume(s, plan, known, n, tt_now_ms(), how, err) != TT_OK)
+        return err->code;
+    (void)snprintf(text, sizeof text, "opened with policy '%s' (%s): %s", policy,
+                   s->policy->method.preset, how);
+    tt_stream_opened(s, text, tt_now_ms());
+    return TT_OK;
+}
+
+enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt_err *err)
+{
+    const struct tt_limits *limits = &w->daemon->settings->limits;
+    char encoded[TT_SNAPSHOT_DIR], dir[TT_LINE_BYTES + TT_SNAPSHOT_DIR];
+    const struct tt_served_model *model;
+    const struct tt_policy *policy;
+    struct tt_stream *s = NULL;
+    struct tt_plan *plan;
+    const char *name;
+
+    if (lane->stream)
+        return TT_OK;
+    pthread_mutex_lock(&w->lock); // a closed lane may be opened again just now
+    model = lane->model;
+    policy = lane->policy;
+    name = lane->policy_name;
+    pthread_mutex_unlock(&w->lock);
+    if (tt_snapshot_dir(lane->name, encoded, err) != TT_OK ||
+        tt_worker_plan(w, model, policy, 1, &plan, err) != TT_OK)
+        return err->code;
+    (void)snprintf(dir, sizeof dir, "%.*s/%s", TT_LINE_BYTES - 2, w->daemon->snapshots, encoded);
+    if (!lane->replays)
+        lane->replays = tt_replays_new();
+    if (!lane->replays)
+        return tt_fail(err, TT_ENOMEM, "out of memory");
+    if (tt_stream_new(&(struct tt_stream_spec){.name = lane->name,
+                                               .model_name = model->name,
+                                               .model = model->model,
+                                               .policy = policy,
+                                               .plan = plan,
+                                               .sink = tt_daemon_sink(w->daemon),
+                                               .snapshots = dir,
+                                               .keep = (int)limits->snapshots_keep,
+                                               .ring = (int)limits->ring_versions,
+                                               .feedback_ms = limits->feedback_window_s * 1000,
+                                               .now_ms = tt_now_ms()},
+                      &s, err) != TT_OK ||
+        resume(w, s, plan, name, err) != TT_OK) {
+        tt_stream_free(s);
+        return err->code;
+    }
+    lane->stream = s;
+    tt_worker_show(w, lane, 0, false);
+    return TT_OK;
+}
+
+/* Before the thread ends: what has been learnt since the last snapshot. */
+static bool close_lane(void *arg, struct tt_lane *lane)
+{
+    struct tt_worker *w = arg;
+    struct tt_stream *s = lane->stream;
+    struct tt_plan *plan;
+    struct tt_err err;
+
+    if (lane->worker != w)
+        return true;
+    if (s && tt_worker_plan(w, lane->model, lane->policy, 1, &plan, &err) == TT_OK)
+        tt_stream_part(s, plan, tt_now_ms());
+    tt_stream_free(s);
+    lane->stream = NULL;
+    tt_replays_free(lane->replays);
+    lane->replays = NULL;
+    return true;
+}
+
+static void *run(void *arg)
+{
+    struct tt_worker *w = arg;
+    struct tt_job *job;
+
+    tt_log_name(w->name);
+    omp_set_num_threads((int)w->daemon->settings->threads_per_worker);
+    while ((job = next_job(w)))
+        tt_serve_job(w, job);
+    tt_lanes_each(w->daemon->lanes, close_lane, w);
+    for (int i = 0; i < TT_WORKER_PLANS; i++)
+        tt_plan_free(w->plans[i].plan);
+    tt_arena_release(&w->scratch);
+    return NULL;
+}
+
+enum tt_code tt_worker_start(struct tt_worker *w, struct tt_daemon *d, int index,
+                             struct tt_err *err)
+{
+    *w = (struct tt_worker){.daemon = d, .index = index};
+    (void)snprintf(w->name, sizeof w->name, "worker %d", index);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->wake, NULL);
+    tt_arena_init(&w->scratch, 0);
+    if (pthread_create(&w->thread, NULL, run, w) != 0)
+        return tt_fail(err, TT_EIO, "%s: no thread", w->name);
+    return TT_OK;
+}
+
+void tt_worker_stop(struct tt_worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->stop = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_DAEMON_WORKER_H
+#define TT_DAEMON_WORKER_H
+
+#include "daemon/lanes.h"
+
+/*
+ * A worker is a thread that owns streams.  It takes turns between those that have something to do,
+ * one job at a time, and does a stream's jobs in the order they came; orders of people (control
+ * ops) go first.  Nobody else touches a stream.
+ */
+#define TT_WORKER_PLANS 16 // compiled plans that a worker keeps
+
+struct tt_plan_slot {
+    const struct tt_served_model *model;
+    const struct tt_policy *policy;
+    struct tt_plan *plan;
+    int64_t limit, used; // used: turn of the last use
+};
+
+struct tt_worker {
+    struct tt_daemon *daemon;
+    int index;
+    char name[16]; // "worker 2"
+    pthread_t thread;
+    pthread_mutex_t lock; // of the queues and the faces of its lanes
+    pthread_cond_t wake;
+    struct tt_lane *run, *run_tail; // lanes that have jobs, in turn
+    bool stop;
+    int lanes; // it was given; under the lock of all lanes
+    /* the thread's own */
+    struct tt_plan_slot plans[TT_WORKER_PLANS];
+    int64_t turn;
+    struct tt_arena scratch; // of one job
+};
+
+TT_MUST_CHECK enum tt_code tt_worker_start(struct tt_worker *w, struct tt_daemon *d, int index,
+                                           struct tt_err *err);
+
+/* Hand over a job of a lane of this worker; urgent ones go before the others of their stream. */
+void tt_worker_give(struct tt_worker *w, struct tt_job *job, bool urgent);
+
+/* Do what is queued, write snapshots of what has adapted since the last one, end the thread. */
+void tt_worker_stop(struct tt_worker *w);
+
+/* For the jobs: a plan for at least rows rows, until the next call. */
+TT_MUST_CHECK enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_served_model *model,
+                                          const struct tt_policy *policy, int64_t rows,
+                                          struct tt_plan **ret, struct tt_err *err);
+
+/* Open the stream of a lane, at its newest snapshot, unless it is open. */
+TT_MUST_CHECK enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane,
+                                          struct tt_err *err);
+
+/* Show the others what has become of a lane's stream. */
+void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, bool closed);
+
+#endif
