@@ -33,7 +33,8 @@ void tt_program_free(struct tt_program *p);
 TT_MUST_CHECK enum tt_code tt_program_resize(struct tt_program *p, int64_t n, struct tt_err *err);
 
 /* The tensor of a value, with this run's shape; NULL when the program does not compute it.
- * Inputs' x is to be written before forward; g is there for wanted values. */
+ * Inputs' x is to be written before forward; a wanted value's g is there after backward, until the
+ * next forward, unless it was bound elsewhere. */
 struct tt_tensor *tt_program_tensor(struct tt_program *p, int value);
 
 /* Let a variable weight be read from x, and its gradient be written to g (NULL: the program's
