@@ -13,10 +13,9 @@
  * Packed, every field is 8 bytes of int64 or double, or for a text 4 bytes of length and the
  * bytes; a length of TT_PACK_NULL is NULL.  The three common fields come first.
  */
-#define TT_PACK_NULL UINT32_MAX
-#define TT_COUNTS_BYTES \
-    (32 * 1024)                 // longest text of class counts: 1 000 times ,"999": and 20 digits
-#define TT_PACK_MAX (48 * 1024) // bytes of the largest packed record
+#define TT_PACK_NULL    UINT32_MAX
+#define TT_PACK_MAX     ((size_t)48 * 1024) // bytes of the largest packed record
+#define TT_COUNTS_BYTES ((size_t)32 * 1024) // of its class counts: 1 000 times ,"999": and a number
 
 enum tt_field_type {
     TT_FIELD_TEXT,

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-static_assert(TT_COUNTS_BYTES + 2 * TT_JSON_BYTES + 8192 <= TT_PACK_MAX, "any record fits");
-static_assert(TT_MAXCLASSES * 28 < TT_COUNTS_BYTES, "the counts of every class fit");
+static_assert(TT_COUNTS_BYTES + (size_t)2 * TT_JSON_BYTES + 8192 <= TT_PACK_MAX, "any record fits");
+static_assert((size_t)TT_MAXCLASSES * 28 < TT_COUNTS_BYTES, "the counts of every class fit");
 
 /* Bytes of the valid UTF-8 sequence at s, 1 to 4; 0 when there is none.  s ends with a NUL. */
 static size_t sequence(const unsigned char *s)

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHECK_BYTES (256 * 1024 * 1024) // larger files are not read through at the start
+#define CHECK_BYTES (256LL * 1024 * 1024) // larger files are not read through at the start
 
 enum tt_code tt_schema_fail(sqlite3 *db, struct tt_err *err, const char *doing)
 {

@@ -54,7 +54,7 @@ enum tt_code tt_snapshot_dir(const char *stream, char ret[TT_SNAPSHOT_DIR], stru
         return tt_fail(err, TT_ERANGE, "a stream's name has %zu bytes, want 1 to %d", n,
                        STREAM_BYTES);
     if (encode(stream, whole, sizeof whole - 1) <= PLAIN_BYTES) {
-        strcpy(ret, whole);
+        memcpy(ret, whole, strlen(whole) + 1);
         return TT_OK;
     }
     tt_hash_bytes(stream, n, hash); // '~' is never plain, so no other name looks like this
@@ -402,7 +402,7 @@ enum tt_code tt_snapshot_scan(const char *dir,
                               bool (*each)(void *arg, const struct tt_snapshot_file *f), void *arg,
                               struct tt_err *err)
 {
-    struct list l;
+    struct list l = {0};
     enum tt_code code = list_dir(dir, true, &l, err);
 
     if (code)
@@ -429,7 +429,7 @@ static enum tt_code drop(const char *dir, const struct tt_snapshot_file *f,
 enum tt_code tt_snapshot_retain(const char *dir, const struct tt_snapshot_keep *keep,
                                 struct tt_err *err)
 {
-    struct list l;
+    struct list l = {0};
     enum tt_code code = list_dir(dir, false, &l, err);
     int64_t total = 0;
 
