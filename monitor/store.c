@@ -12,13 +12,13 @@
 #include <string.h>
 #include <time.h>
 
-#define GROUP_RECORDS 2048               // most records of one commit
-#define TICK_MS       1000               // between checkpoints, deletions, tries after a failure
-#define WAIT_MS       10000              // longest that tt_store_put waits for room
+#define GROUP_RECORDS 2048                 // most records of one commit
+#define TICK_MS       1000                 // between checkpoints, deletions, tries after a failure
+#define WAIT_MS       10000                // longest that tt_store_put waits for room
 #define WAL_BYTES     (32LL * 1024 * 1024) // past it a checkpoint restarts the log
-#define CHUNK_ROWS    1000               // deleted at once
-#define TRIM_MS       50                 // of a tick spent deleting
-#define NREJECTED     16                 // refused tickets remembered, for tt_store_sync
+#define CHUNK_ROWS    1000                 // deleted at once
+#define TRIM_MS       50                   // of a tick spent deleting
+#define NREJECTED     16                   // refused tickets remembered, for tt_store_sync
 
 struct tt_store {
     struct tt_store_options options;
