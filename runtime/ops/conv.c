@@ -206,19 +206,25 @@ static void run_tiles(const struct product *p, const struct tt_kernels *k, int64
 {
     const float *from[POINTERS];
     float *to[MAX_TILES * TT_MAX_MR], *c[TT_MAX_MR];
-    int64_t tiles = (count + k->mr - 1) / k->mr;
+    int64_t tiles = (count + k->mr - 1) / k->mr, image = row / p->pixels;
+    int64_t pixel = row - image * p->pixels;
 
-    for (int64_t i = 0; i < tiles * k->mr; i++) {
-        int64_t r = row + (i < count ? i : count - 1), image = r / p->pixels;
-        int64_t pixel = r - image * p->pixels;
-        const float *x = p->x + image * p->x_image;
-        const int32_t *offset = p->offset + pixel * p->taps;
-        const float **f = from + (i / k->mr) * p->taps * k->mr + i % k->mr;
+    for (int64_t i = 0; i < tiles; i++)
+        for (int r = 0; r < k->mr; r++) {
+            const float *x = p->x + image * p->x_image, **f = from + i * p->taps * k->mr + r;
+            const int32_t *offset = p->offset + pixel * p->taps;
 
-        to[i] = p->y + image * p->y_image + (p->to ? p->to[pixel] : pixel) * p->y_pixel;
-        for (int t = 0; t < p->taps; t++)
-            f[t * k->mr] = offset[t] < 0 ? p->zeros : x + offset[t] * p->x_pixel;
-    }
+            to[i * k->mr + r] =
+                p->y + image * p->y_image + (p->to ? p->to[pixel] : pixel) * p->y_pixel;
+            for (int t = 0; t < p->taps; t++)
+                f[t * k->mr] = offset[t] < 0 ? p->zeros : x + offset[t] * p->x_pixel;
+            if (i * k->mr + r + 1 >= count) // the last row stands in for what is missing
+                continue;
+            if (++pixel == p->pixels) {
+                pixel = 0;
+                image++;
+            }
+        }
     for (int64_t j = 0; j < p->N; j += TT_NR) {
         const float *b = p->packed + j * p->taps * p->K;
         int nr = p->N - j < TT_NR ? (int)(p->N - j) : TT_NR;
