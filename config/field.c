@@ -23,17 +23,16 @@ struct words {
 
 static void split(struct words *ret, const char *choice)
 {
-    char *s = ret->text;
+    char *s;
 
-    ret->n = 0;
+    *ret = (struct words){.n = 0};
     snprintf(ret->text, sizeof ret->text, "%s", choice);
-    while (s && ret->n < MAXCHOICE) {
+    for (s = ret->text; s && ret->n < MAXCHOICE;) {
         ret->w[ret->n++] = s;
         s = strchr(s, '|');
         if (s)
             *s++ = '\0';
     }
-    ret->w[ret->n] = NULL;
 }
 
 static const char *describe(const struct tt_ynode *n)
@@ -195,7 +194,7 @@ static bool read_text(const struct tt_field *f, const struct tt_ynode *n, const 
 static bool read_choice(const struct tt_field *f, const struct tt_ynode *n, int *ret,
                         struct tt_diags *d)
 {
-    struct words c;
+    struct words c = {.n = 0};
     const char *near;
     char from[64];
 

@@ -32,17 +32,22 @@ static void add_flags(struct tt_out *o, const char *choice, unsigned flags)
     tt_outf(o, "]");
 }
 
-static void add_list(struct tt_out *o, const struct tt_strs *s, const struct tt_floats *v)
+static void add_texts(struct tt_out *o, const struct tt_strs *v)
 {
-    int n = s ? s->n : v->n;
-
     tt_outf(o, "[");
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < v->n; i++) {
         tt_outf(o, "%s", i ? ", " : "");
-        if (s)
-            tt_out_quoted(o, s->s[i], strlen(s->s[i]));
-        else
-            tt_out_number(o, v->v[i]);
+        tt_out_quoted(o, v->s[i], strlen(v->s[i]));
+    }
+    tt_outf(o, "]");
+}
+
+static void add_numbers(struct tt_out *o, const struct tt_floats *v)
+{
+    tt_outf(o, "[");
+    for (int i = 0; i < v->n; i++) {
+        tt_outf(o, "%s", i ? ", " : "");
+        tt_out_number(o, v->v[i]);
     }
     tt_outf(o, "]");
 }
@@ -72,10 +77,10 @@ static void add_value(struct tt_out *o, const struct tt_field *f, const void *sr
         add_flags(o, f->choice, *(const unsigned *)src);
         break;
     case TT_FSTRS:
-        add_list(o, (const struct tt_strs *)src, NULL);
+        add_texts(o, (const struct tt_strs *)src);
         break;
     case TT_FFLOATS:
-        add_list(o, NULL, (const struct tt_floats *)src);
+        add_numbers(o, (const struct tt_floats *)src);
         break;
     default:
         break;
