@@ -105,7 +105,8 @@ static void check_reset(const struct facts *f)
     if (!f->learns)
         tt_diag_error(f->d, n->line, n->col,
                       "reset: nothing learns here, there is nothing to reset");
-    else if (m->reset_scope != TT_RESET_NEVER && f->objective && !late)
+    else if (m->reset_scope != TT_RESET_NEVER && !late &&
+             (f->objective || m->answer.mode == TT_STATS_RUNNING))
         tt_diag_error(f->d, n->line, n->col,
                       "reset.scope: %s with order %s%s: every update is thrown away before it "
                       "answers anything",

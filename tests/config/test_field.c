@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/check.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -200,6 +201,19 @@ static void a_key_without_a_default_is_required(void **state)
     assert_string_equal(tt_diags_text(&diags), "t.yaml: key 'lr' is missing: learning rate\n");
 }
 
+static void bounds_without_end_still_keep_infinity_out(void **state)
+{
+    static const struct tt_field rows[] = {
+        TT_F(TT_FFLOAT, struct options, lr, "0", -INFINITY, INFINITY, 0, "any number"), {0}};
+    static const char text[] = "lr: 1e999\n";
+    struct options o;
+
+    (void)state;
+    tt_diags_init(&diags, &arena, "t.yaml", text, strlen(text));
+    assert_false(
+        tt_fields_read(rows, tt_yaml_read(text, strlen(text), &arena, &diags), NULL, &o, &diags));
+}
+
 static void what_is_printed_reads_back_to_the_same(void **state)
 {
     struct options o, again;
@@ -268,6 +282,7 @@ int main(void)
         cmocka_unit_test(each_mistake_is_told_at_its_place),
         cmocka_unit_test(all_mistakes_are_told_at_once),
         cmocka_unit_test(a_key_without_a_default_is_required),
+        cmocka_unit_test(bounds_without_end_still_keep_infinity_out),
         cmocka_unit_test(what_is_printed_reads_back_to_the_same),
         cmocka_unit_test(the_example_holds_every_key_and_is_valid),
         cmocka_unit_test(every_allocation_may_fail),

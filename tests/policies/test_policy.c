@@ -223,6 +223,7 @@ static void engines_are_named_after_the_preset_until_its_parts_change(void **sta
         {"preset: tent\noptimizer: {kind: sgd, lr: 1}\n", "custom"},
         {"preset: tent\nstats: source\n", "custom"},
         {"preset: tent\nobjective: []\n", "custom"},
+        {"preset: norm_ema\nstats: {learn: {mode: source, momentum: 0.1}}\n", "custom"},
         {"stats: batch\n", "custom"},
         {"{}\n", "custom"},
     };

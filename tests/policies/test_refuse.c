@@ -123,6 +123,9 @@ static const struct {
      "p.yaml:2:8: reset: nothing learns here, there is nothing to reset"},
     {TENT "reset: request\n", "p.yaml:2:8: reset.scope: request with order before: every update is "
                               "thrown away before it answers anything"},
+    {"preset: norm_ema\nreset: request\npredict: before\n",
+     "p.yaml:2:8: reset.scope: request with order before: every update is thrown away before it "
+     "answers anything"},
     {TENT "reset: sample\npredict: last\n",
      "p.yaml:2:8: reset.scope: sample with order last and one step: every update is thrown away "
      "before it answers anything"},
@@ -242,13 +245,24 @@ static void warnings_leave_a_policy(void **state)
     }
 }
 
-static void what_a_preset_says_is_no_mistake_of_the_user(void **state)
+static void what_is_sensible_is_not_refused(void **state)
 {
-    const char *text = "preset: tent\nobjective: []\n";
+    static const char *const texts[] = {
+        "preset: tent\nobjective: []\n", // what the preset says beside it is no mistake
+        "stats: {mode: ema, half_life: 64}\nreset: request\n", // answers with what it tracked
+        "preset: tent\nreset: request\npredict: after\n",
+        "preset: tent\nreset: request\npredict: last\nsteps: 2\n",
+        "preset: tent\nreset: {every_updates: 1000}\n",
+        "preset: norm_ema\nreset: {scope: request}\n",
+    };
 
     (void)state;
-    assert_non_null(read_policy(text, strlen(text), &arena));
-    assert_int_equal(diags.n, 0);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const struct tt_policy *p = read_policy(texts[i], strlen(texts[i]), &arena);
+
+        if (!p || diags.n)
+            fail_msg("%s", tt_diags_text(&diags));
+    }
 }
 
 static const char *const shipped[] = {"policies/observe.yaml", "policies/norm.yaml",
@@ -333,7 +347,7 @@ int main(void)
         cmocka_unit_test(all_mistakes_are_told_at_once_in_order),
         cmocka_unit_test(one_value_that_serves_twice_is_told_once),
         cmocka_unit_test(warnings_leave_a_policy),
-        cmocka_unit_test(what_a_preset_says_is_no_mistake_of_the_user),
+        cmocka_unit_test(what_is_sensible_is_not_refused),
         cmocka_unit_test(a_policy_cut_anywhere_is_read_or_refused),
         cmocka_unit_test(a_policy_with_a_changed_byte_is_read_or_refused),
         cmocka_unit_test(every_allocation_may_fail),
