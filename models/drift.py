@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to the demo's images on their way: fog, noise, contrast, blur, and an attack.
+"""What happens to the demo's images on their way: fog, noise, contrast, blur, static.
 
 Everything is a function of (seed, index of the image) and of nothing else: the same image
 under the same index comes out the same in any batch, on any machine.  Needs numpy.
@@ -9,6 +9,7 @@ Images are uint8 [n, height, width, 1]; strengths are 0 (unchanged) to 1.
 
 import numpy as np
 
+STREAMS = 16  # of random numbers, for each seed; clouds() has 0 to 3
 FOG, NOISE, CONTRAST, BLUR = "fog", "noise", "contrast", "blur"
 KINDS = (FOG, NOISE, CONTRAST, BLUR)
 
@@ -18,7 +19,7 @@ def uniform(seed, stream, index, n):
 
     From raw Philox words: what numpy's distributions make of them may change with its version.
     """
-    words = [np.random.Philox(key=[seed * 16 + stream, int(i)]).random_raw(n) for i in index]
+    words = [np.random.Philox(key=[seed * STREAMS + stream, int(i)]).random_raw(n) for i in index]
     return ((np.array(words) >> np.uint64(11)).astype(np.float64) + 0.5) / 2**53
 
 
@@ -47,27 +48,27 @@ def clouds(seed, index, height, width):
 
 def fog(x, strength, seed, index):
     """Towards bright clouds."""
-    share = 0.8 * strength
-    veil = 90 + 165 * clouds(seed, index, *x.shape[1:3])
+    share = 0.35 * strength
+    veil = 60 + 195 * clouds(seed, index, *x.shape[1:3])
     return (1 - share) * x + share * veil[..., None]
 
 
 def noise(x, strength, seed, index):
     """Gaussian, the same variance everywhere."""
     n = x[0].size
-    return x + 110 * strength * normal(seed, 4, index, n).reshape(x.shape)
+    return x + 40 * strength * normal(seed, 4, index, n).reshape(x.shape)
 
 
 def contrast(x, strength, seed, index):
-    """Towards grey, which is brighter than the images are."""
+    """Towards a grey that is brighter than most images."""
     del seed, index
-    return (1 - 0.85 * strength) * x + 0.85 * strength * 150
+    return (1 - 0.8 * strength) * x + 0.8 * strength * 120
 
 
 def blur(x, strength, seed, index):
     """Gaussian; edges are repeated."""
     del seed, index
-    sigma = 2.2 * strength
+    sigma = 1.6 * strength
     at = np.arange(-7, 8)
     weights = np.exp(-0.5 * (at / sigma) ** 2)
     weights /= weights.sum()
@@ -86,6 +87,14 @@ def corrupt(images, kind, strength, seed=0, index=None):
     change = {FOG: fog, NOISE: noise, CONTRAST: contrast, BLUR: blur}[kind]
     changed = change(images.astype(np.float64), min(strength, 1), seed, index)
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+
+
+def static(n, seed=0, first=0, shape=(28, 28, 1)):
+    """n images of the hostile stream, the first of them number first: nothing but random pixels,
+    as from a camera whose cable is broken.  Whoever makes predictions on these more certain,
+    batch after batch, ends up certain of one class, whatever the image."""
+    values = 256 * uniform(seed, 5, range(first, first + n), int(np.prod(shape)))
+    return values.astype(np.uint8).reshape(-1, *shape)
 
 
 def schedule(t):

@@ -26,7 +26,7 @@ import fashion  # noqa: E402
 import train  # noqa: E402
 
 IMAGES, BATCH = 160, 32
-CORRUPTION, STRENGTH, SEED = drift.NOISE, 0.6, 11
+CORRUPTION, STRENGTH, SEED = drift.NOISE, 1, 11
 
 SGD = {"optimizer": "sgd", "lr": 0.02, "momentum": 0.9}
 
