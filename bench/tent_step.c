@@ -14,7 +14,6 @@
 #include "daemon/file.h"
 #include "engines/step.h"
 
-
 static double now_ms(void)
 {
     struct timespec t;

@@ -17,9 +17,9 @@ struct tt_handle {
 /* One normalisation layer: its source statistics, and where its running ones are in a version. */
 struct tt_layer {
     int64_t C;
-    const float *mean, *var;     // of the model file
+    const float *mean, *var; // of the model file
     const char *mean_name, *var_name;
-    int64_t run_mean, run_var;   // offsets; -1: the method keeps no running statistics
+    int64_t run_mean, run_var; // offsets; -1: the method keeps no running statistics
 };
 
 struct tt_plan {

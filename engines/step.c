@@ -60,14 +60,14 @@ static void read_rows(struct tt_plan *p, const float *logits, int64_t n, struct 
     memset(p->mean_p, 0, sizeof *p->mean_p * (size_t)C);
     for (int64_t i = 0; i < n; i++) {
         const float *z = logits + i * C;
-        double sum = 0, dot = 0;
+        double sum = 1, dot = 0; // the largest's own term is exp(0)
         int64_t best = 0;
 
         for (int64_t c = 1; c < C; c++)
             if (z[c] > z[best])
                 best = c;
         for (int64_t c = 0; c < C; c++) {
-            double e = exp((double)z[c] - z[best]);
+            double e = c == best ? 0 : exp((double)z[c] - z[best]);
 
             sum += e;
             dot += e * ((double)z[c] - z[best]);

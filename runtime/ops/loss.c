@@ -29,12 +29,14 @@ static void forward(struct tt_node *n)
 
     for (int64_t i = 0; i < N; i++) {
         const float *z = n->in[0]->x + i * C;
-        double sum = 0, dot = 0, max = z[0];
+        double sum = 1, dot = 0, max; // the largest's own term is exp(0)
+        int64_t best = 0;
 
         for (int64_t c = 1; c < C; c++)
-            max = z[c] > max ? z[c] : max;
+            best = z[c] > z[best] ? c : best;
+        max = z[best];
         for (int64_t c = 0; c < C; c++) {
-            double e = exp(z[c] - max);
+            double e = c == best ? 0 : exp(z[c] - max);
 
             sum += e;
             dot += e * (z[c] - max);
