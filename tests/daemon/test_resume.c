@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/daemon/rig.h"
+
+#include "daemon/snapshots.h"
+
+#define TENT "preset: tent\n"
+
+static struct rig rig;
+static const struct tt_policy *policy;
+static struct tt_plan *plan;
+static char dir[80]; // of the stream's snapshots
+
+static int set_up(void **state)
+{
+    (void)state;
+    rig_up(&rig);
+    snprintf(dir, sizeof dir, "%s/cam-7", rig.dir);
+    policy = rig_policy(&rig, TENT "snapshots: {every_updates: 1}\n");
+    plan = rig_plan(&rig, policy);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    tt_plan_free(plan);
+    rig_down(&rig);
+    return 0;
+}
+
+/* A stream after n batches, each version of which is on the disk. */
+static struct tt_stream *learnt(int n)
+{
+    struct tt_stream *s = rig_stream(&rig, policy, plan, dir);
+    struct tt_err err;
+
+    for (int i = 0; i < n; i++) {
+        (void)rig_step(&rig, s, plan, i);
+        if (tt_stream_save(s, plan, tt_versions_keep(&s->versions), "asked for", 1, &err) != TT_OK)
+            fail_msg("%s", err.msg);
+    }
+    return s;
+}
+
+static struct tt_stream *resumed(const struct tt_policy *p, const struct tt_plan *of,
+                                 const struct tt_known_version *known, int n, char *text)
+{
+    struct tt_stream *s = rig_stream(&rig, p, of, dir);
+    struct tt_err err;
+
+    if (tt_stream_resume(s, of, known, n, 5000, text, &err) != TT_OK)
+        fail_msg("%s", err.msg);
+    return s;
+}
+
+static void path_of(const char *version, int step, char ret[160])
+{
+    snprintf(ret, 160, "%s/%012d-%s.safetensors", dir, step, version);
+}
+
+static void a_stream_goes_on_where_it_was(void **state)
+{
+    struct tt_stream *s = learnt(3), *t;
+    char text[TT_LINE_BYTES];
+    struct tt_result a, b;
+
+    (void)state;
+    t = resumed(policy, plan, NULL, 0, text);
+    assert_contains(text, "resumes at version ");
+    assert_contains(text, s->versions.serving.name);
+    assert_string_equal(t->versions.serving.name, s->versions.serving.name);
+    assert_int_equal(t->versions.serving.step, 3);
+    assert_int_equal(t->guard.samples, s->guard.samples);
+    assert_int_equal(t->signals.batches, s->signals.batches);
+    a = rig_step(&rig, s, plan, 3);
+    b = rig_step(&rig, t, plan, 3);
+    assert_close(a.loss, b.loss, 0, 0);
+    assert_string_equal(s->versions.serving.name, t->versions.serving.name); // bit for bit
+    assert_int_equal(t->versions.serving.step, 4);
+    tt_stream_free(s);
+    tt_stream_free(t);
+}
+
+static void nothing_to_resume_starts_from_the_source(void **state)
+{
+    char text[TT_LINE_BYTES];
+    struct tt_stream *s = resumed(policy, plan, NULL, 0, text);
+
+    (void)state;
+    assert_string_equal(text, "starts from the source: no snapshot");
+    assert_string_equal(s->versions.serving.name, s->versions.base.name);
+    tt_stream_free(s);
+}
+
+/* Cut, flip or empty the newest file: it is lost, the one before serves. */
+static void a_damaged_snapshot_is_lost_and_the_older_serves(void **state)
+{
+    struct tt_stream *s = learnt(2), *t;
+    char path[160], text[TT_LINE_BYTES], older[TT_HASH_SHORT + 1], want[64];
+    size_t n;
+    char *good;
+
+    (void)state;
+    memcpy(older, s->versions.serving.parent, sizeof older);
+    path_of(s->versions.serving.name, 2, path);
+    good = read_file(path, &n);
+    for (int how = 0; how < 8; how++) {
+        const size_t at = 8 + (size_t)how * (n - 9) / 8; // all over header and numbers
+        FILE *f = fopen(path, "wb");
+        size_t keep = how == 0 ? 0 : how == 1 ? n / 2 : n;
+
+        assert_non_null(f);
+        good[at] = (char)(good[at] ^ 4);
+        assert_int_equal(fwrite(good, 1, keep, f), keep);
+        fclose(f);
+        good[at] = (char)(good[at] ^ 4);
+        rig.njudged = 0;
+        t = resumed(policy, plan, NULL, 0, text);
+        assert_string_equal(t->versions.serving.name, older);
+        assert_int_equal(t->step, 2); // its number is not given again
+        snprintf(want, sizeof want, "%s lost", s->versions.serving.name);
+        assert_int_equal(rig.njudged, 1);
+        assert_string_equal(rig.judged[0], want);
+        assert_contains(rig.last_event, "snapshot 000000000002-");
+        tt_stream_free(t);
+    }
+    free(good);
+    tt_stream_free(s);
+}
+
+static void what_was_set_aside_is_not_resumed(void **state)
+{
+    struct tt_stream *s = learnt(3), *t;
+    struct tt_known_version known[2] = {
+        {.version = s->versions.serving.name, .state = "bad", .step = 40},
+        {.version = s->versions.serving.parent, .state = "suspect"}};
+    char text[TT_LINE_BYTES];
+
+    (void)state;
+    t = resumed(policy, plan, known, 2, text);
+    assert_int_equal(t->versions.serving.step, 1);
+    assert_int_equal(t->step, 40); // the record knows of later ones
+    tt_stream_free(s);
+    tt_stream_free(t);
+}
+
+static void another_method_starts_from_the_source_and_says_so(void **state)
+{
+    const struct tt_policy *p =
+        rig_policy(&rig, "preset: tent\noptimizer: {kind: sgd, lr: 0.01}\n");
+    struct tt_plan *other = rig_plan(&rig, p);
+    struct tt_stream *s = learnt(1), *t;
+    char text[TT_LINE_BYTES], path[160];
+
+    (void)state;
+    t = resumed(p, other, NULL, 0, text);
+    assert_string_equal(text, "starts from the source: none of 1 snapshots serves: the model or "
+                              "the method has changed");
+    assert_string_equal(t->versions.serving.name, t->versions.base.name);
+    path_of(s->versions.serving.name, 1, path);
+    assert_int_equal(access(path, F_OK), 0); // and harms nothing
+    assert_int_equal(rig.njudged, 0);
+    tt_stream_free(s);
+    tt_stream_free(t);
+    tt_plan_free(other);
+}
+
+static void other_rules_begin_the_guard_anew(void **state)
+{
+    const struct tt_policy *p =
+        rig_policy(&rig, TENT "guards:\n  - {name: far, signal: param_drift, above: 0.5, "
+                              "min_samples: 1, action: rollback}\n");
+    struct tt_stream *s = learnt(2), *t;
+    char text[TT_LINE_BYTES];
+
+    (void)state;
+    t = resumed(p, plan, NULL, 0, text);
+    assert_contains(text, ", the guard begins anew: its rules have changed");
+    assert_string_equal(t->versions.serving.name, s->versions.serving.name);
+    assert_int_equal(t->guard.samples, 0);
+    (void)rig_step(&rig, t, plan, 2);
+    tt_stream_free(s);
+    tt_stream_free(t);
+}
+
+static void a_version_on_the_disk_can_be_fetched_to_go_back_to(void **state)
+{
+    struct tt_stream *s = learnt(2), *t;
+    char text[TT_LINE_BYTES], older[TT_HASH_SHORT + 1];
+    struct tt_err err;
+
+    (void)state;
+    memcpy(older, s->versions.serving.parent, sizeof older);
+    t = resumed(policy, plan, NULL, 0, text);
+    assert_null(tt_versions_find(&t->versions, older)); // it soaks still: not taken
+    assert_int_equal(tt_stream_fetch(t, plan, older, &err), TT_OK);
+    assert_int_equal(tt_versions_find(&t->versions, older)->step, 1);
+    assert_int_equal(tt_stream_fetch(t, plan, "00000000", &err), TT_ENOTFOUND);
+    tt_stream_free(s);
+    tt_stream_free(t);
+}
+
+static void parting_writes_what_was_learnt_once(void **state)
+{
+    struct tt_stream *s = rig_stream(&rig, policy, plan, dir);
+    char path[160];
+    int told;
+
+    (void)state;
+    tt_stream_part(s, plan, 1);
+    assert_int_not_equal(access(dir, F_OK), 0); // the source is the model file
+    (void)rig_step(&rig, s, plan, 0);
+    tt_stream_part(s, plan, 2);
+    path_of(s->versions.serving.name, 1, path);
+    assert_int_equal(access(path, F_OK), 0);
+    told = rig.n[TT_REC_VERSION];
+    tt_stream_part(s, plan, 3);
+    assert_int_equal(rig.n[TT_REC_VERSION], told);
+    tt_stream_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_stream_goes_on_where_it_was, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nothing_to_resume_starts_from_the_source, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_damaged_snapshot_is_lost_and_the_older_serves, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(what_was_set_aside_is_not_resumed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(another_method_starts_from_the_source_and_says_so, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(other_rules_begin_the_guard_anew, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_version_on_the_disk_can_be_fetched_to_go_back_to, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(parting_writes_what_was_learnt_once, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests_name("resume", tests, NULL, NULL);
+}
