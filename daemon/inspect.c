@@ -7,6 +7,7 @@
 
 #define COLUMNS 100
 #define NUMBER  32 // bytes of a number with its commas
+#define DIM     64 // bytes of a dimension
 #define NAME    24 // columns for the name of an input or output
 
 /* ---- looking --------------------------------------------------------------------- */
@@ -86,20 +87,19 @@ static int count_uses(const struct tt_graph *g, struct use uses[MAXUSES])
 }
 
 /* A dimension as "3", "batch", "3*batch", "3*batch+1". */
-static void dim_text(const struct tt_probe *p, int i, char to[NUMBER * 2])
+static void dim_text(const struct tt_probe *p, int i, char to[DIM])
 {
     struct tt_affine d;
     int n = 0;
 
     if (!tt_probe_affine(p, i, &d)) {
-        snprintf(to, NUMBER * 2, "?");
+        snprintf(to, DIM, "?");
         return;
     }
     if (d.b)
-        n = d.b == 1 ? snprintf(to, NUMBER * 2, "batch")
-                     : snprintf(to, NUMBER * 2, "%lld*batch", (long long)d.b);
+        n = d.b == 1 ? snprintf(to, DIM, "batch") : snprintf(to, DIM, "%lld*batch", (long long)d.b);
     if (d.a || !d.b)
-        snprintf(to + n, NUMBER * 2 - (size_t)n, d.b ? "%+lld" : "%lld", (long long)d.a);
+        snprintf(to + n, DIM - (size_t)n, d.b ? "%+lld" : "%lld", (long long)d.a);
 }
 
 static int64_t total(const struct tt_model *m)
@@ -153,7 +153,7 @@ static void print_value(const struct tt_inspection *t, FILE *to, const char *wha
     label(to, what);
     fprintf(to, "%s%-*s  [", dots, NAME - (int)strlen(dots), name);
     for (int k = 0; k < p->ndim; k++) {
-        char dim[NUMBER * 2];
+        char dim[DIM];
 
         dim_text(p, k, dim);
         fprintf(to, "%s%s", k ? ", " : "", dim);
@@ -311,7 +311,7 @@ static json_t *value_json(const struct tt_inspection *t, int value)
 
     for (int i = 0; i < p->ndim; i++) {
         struct tt_affine d;
-        char text[NUMBER * 2];
+        char text[DIM];
 
         dim_text(p, i, text);
         json_array_append_new(shape, tt_probe_affine(p, i, &d) && !d.b ? json_integer(d.a)
@@ -330,7 +330,7 @@ static json_t *param_json(const struct tt_inspection *t, int i)
         json_array_append_new(shape, json_integer(v->dim[k]));
     o = json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:i}", "name", p->name, "kind",
                   tt_kind_name(p->kind), "member", tt_member_name(p->member), "shape", shape,
-                  "scalars", (json_int_t)p->n, "bytes", (json_int_t)(4 * p->n), "uses", p->uses);
+                  "scalars", (json_int_t)p->n, "bytes", 4 * (json_int_t)p->n, "uses", p->uses);
     if (t->selected)
         json_object_set_new(o, "selected", json_boolean(t->selected[i]));
     return o;
@@ -375,6 +375,6 @@ json_t *tt_inspection_json(const struct tt_inspection *t)
             json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I}", "file", t->policy->file, "name",
                       t->policy->name, "engine", t->policy->method.preset, "hash", t->policy->hash,
                       "selected", t->nselected, "scalars", (json_int_t)t->scalars, "floats",
-                      (json_int_t)t->floats, "stream_bytes", (json_int_t)(4 * t->floats)));
+                      (json_int_t)t->floats, "stream_bytes", 4 * (json_int_t)t->floats));
     return o;
 }

@@ -23,7 +23,7 @@ static const struct tt_attr *ask(struct tt_attrs *a, const char *name, enum tt_a
     for (int i = 0; i < a->n; i++) {
         struct tt_attr *attr = &a->list[i];
 
-        if (strcmp(attr->name, name))
+        if (strcmp(attr->name, name) != 0)
             continue;
         attr->used = true;
         attr->asked = type;

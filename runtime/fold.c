@@ -8,7 +8,7 @@
 
 static const struct tt_fold *find(const struct tt_fold *rows, const char *op)
 {
-    while (rows->name && strcmp(rows->name, op))
+    while (rows->name && strcmp(rows->name, op) != 0)
         rows++;
     return rows->name ? rows : NULL;
 }

@@ -39,10 +39,15 @@ enum tt_code tt_probe_set(struct tt_probe *p, const char *name, int ndim, const 
 
 static void as_tensor(const struct tt_probe *p, int k, struct tt_tensor *ret)
 {
+    union {
+        const float *from;
+        float *to;
+    } data = {.from = p->data}; // shape() reads constants and writes nothing
+
     *ret = (struct tt_tensor){
         .name = p->name,
         .ndim = p->ndim,
-        .x = (float *)(uintptr_t)p->data, // shape() reads constants and writes nothing
+        .x = data.to,
     };
     memcpy(ret->dim, p->dim[k], sizeof ret->dim);
 }

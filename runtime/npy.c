@@ -202,7 +202,7 @@ enum tt_code tt_npy_read(const void *data, size_t n, struct tt_npy *ret, struct 
     int64_t want;
     size_t length;
 
-    if (n < NMAGIC + 4 || memcmp(bytes, MAGIC, NMAGIC))
+    if (n < NMAGIC + 4 || memcmp(bytes, MAGIC, NMAGIC) != 0)
         return tt_fail(err, TT_EPARSE, "byte 0: not an .npy file: want \\x93NUMPY and a version");
     if (bytes[6] < 1 || bytes[6] > 3 || bytes[7])
         return tt_fail(err, TT_EUNSUPPORTED, "byte 6: version %d.%d, want 1.0, 2.0 or 3.0",

@@ -42,7 +42,7 @@ struct tt_symbol *tt_onnx_symbol(const struct tt_onnx *o, const char *name)
 {
     struct tt_symbol key = {.name = name};
 
-    if (!o->nsymbols)
+    if (!name || !o->nsymbols)
         return NULL;
     return (struct tt_symbol *)bsearch(&key, o->symbols, (size_t)o->nsymbols, sizeof key, by_name);
 }
@@ -100,7 +100,7 @@ static enum tt_code sort_symbols(struct tt_onnx *o, struct tt_err *err)
     for (int i = 0; i < o->nsymbols; i++) {
         struct tt_symbol *s = &o->symbols[i], *last = n ? &o->symbols[n - 1] : NULL;
 
-        if (!last || strcmp(last->name, s->name)) {
+        if (!last || strcmp(last->name, s->name) != 0) {
             o->symbols[n++] = *s;
             continue;
         }

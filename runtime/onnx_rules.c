@@ -199,14 +199,14 @@ static enum tt_code shape_of(struct tt_onnx_reading *r, const struct tt_symbol *
                              struct tt_ints *ret)
 {
     const struct tt_probe *p = s->ints ? NULL : &r->o->probes[s->value];
-    int64_t n = p ? p->ndim : s->ints->ndim;
+    int64_t n = s->ints ? s->ints->ndim : p->ndim;
 
     if (!tt_ints_new(r->o->arena, 1, &n, ret))
         return no_memory(r);
-    for (int i = 0; i < (int)n; i++) {
-        if (!p)
-            ret->v[i].a = s->ints->dim[i];
-        else if (!tt_probe_affine(p, i, &ret->v[i]))
+    for (int i = 0; s->ints && i < (int)n; i++)
+        ret->v[i].a = s->ints->dim[i];
+    for (int i = 0; p && i < (int)n; i++) {
+        if (!tt_probe_affine(p, i, &ret->v[i]))
             return tt_fail(r->err, TT_EUNSUPPORTED, "dimension %d of '%s' " TT_FOLD_BATCH, i,
                            s->name);
     }

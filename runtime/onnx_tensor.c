@@ -10,26 +10,26 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "raw_data is little-en
 /* bytes: of an element in raw_data. */
 static const struct type {
     int type;
-    const char *name;
     enum tt_onnx_class class;
     size_t bytes;
+    const char *name;
 } types[] = {
-    {TYPE(FLOAT), "FLOAT", TT_ONNX_FLOAT, 4},
-    {TYPE(FLOAT16), "FLOAT16", TT_ONNX_FLOAT, 2},
-    {TYPE(BFLOAT16), "BFLOAT16", TT_ONNX_FLOAT, 2},
-    {TYPE(DOUBLE), "DOUBLE", TT_ONNX_FLOAT, 8},
-    {TYPE(INT64), "INT64", TT_ONNX_INT, 8},
-    {TYPE(INT32), "INT32", TT_ONNX_INT, 4},
-    {TYPE(INT16), "INT16", TT_ONNX_INT, 2},
-    {TYPE(INT8), "INT8", TT_ONNX_INT, 1},
-    {TYPE(UINT64), "UINT64", TT_ONNX_INT, 8},
-    {TYPE(UINT32), "UINT32", TT_ONNX_INT, 4},
-    {TYPE(UINT16), "UINT16", TT_ONNX_INT, 2},
-    {TYPE(UINT8), "UINT8", TT_ONNX_INT, 1},
-    {TYPE(BOOL), "BOOL", TT_ONNX_INT, 1},
-    {TYPE(STRING), "STRING", TT_ONNX_OTHER, 0},
-    {TYPE(COMPLEX64), "COMPLEX64", TT_ONNX_OTHER, 8},
-    {TYPE(COMPLEX128), "COMPLEX128", TT_ONNX_OTHER, 16},
+    {TYPE(FLOAT), TT_ONNX_FLOAT, 4, "FLOAT"},
+    {TYPE(FLOAT16), TT_ONNX_FLOAT, 2, "FLOAT16"},
+    {TYPE(BFLOAT16), TT_ONNX_FLOAT, 2, "BFLOAT16"},
+    {TYPE(DOUBLE), TT_ONNX_FLOAT, 8, "DOUBLE"},
+    {TYPE(INT64), TT_ONNX_INT, 8, "INT64"},
+    {TYPE(INT32), TT_ONNX_INT, 4, "INT32"},
+    {TYPE(INT16), TT_ONNX_INT, 2, "INT16"},
+    {TYPE(INT8), TT_ONNX_INT, 1, "INT8"},
+    {TYPE(UINT64), TT_ONNX_INT, 8, "UINT64"},
+    {TYPE(UINT32), TT_ONNX_INT, 4, "UINT32"},
+    {TYPE(UINT16), TT_ONNX_INT, 2, "UINT16"},
+    {TYPE(UINT8), TT_ONNX_INT, 1, "UINT8"},
+    {TYPE(BOOL), TT_ONNX_INT, 1, "BOOL"},
+    {TYPE(STRING), TT_ONNX_OTHER, 0, "STRING"},
+    {TYPE(COMPLEX64), TT_ONNX_OTHER, 8, "COMPLEX64"},
+    {TYPE(COMPLEX128), TT_ONNX_OTHER, 16, "COMPLEX128"},
 };
 
 static const struct type unknown = {.name = "unknown", .class = TT_ONNX_OTHER};
@@ -127,7 +127,7 @@ static enum tt_code find_elements(const Onnx__TensorProto *t, struct source *s, 
         s->data = t->raw_data.data;
         return TT_OK;
     }
-    if ((uint64_t)s->n != have)
+    if ((uint64_t)s->n != have || (have && !list))
         return tt_fail(err, TT_ESHAPE, "it has %zu values, want %lld", have, (long long)s->n);
     s->data = list;
     return TT_OK;
@@ -280,7 +280,7 @@ static enum tt_code read_ints(const Onnx__TensorProto *t, struct tt_arena *arena
     ret->v = TT_NEW(arena, s.n, struct tt_affine);
     if (!ret->v)
         return tt_fail(err, TT_ENOMEM, "out of memory for %lld integers", (long long)s.n);
-    for (int64_t i = 0; i < s.n && !rc; i++)
+    for (int64_t i = 0; s.data && i < s.n && !rc; i++)
         rc = int_at(&s, i, &ret->v[i].a, err);
     return rc;
 }

@@ -111,7 +111,7 @@ static enum tt_code read_entry(const json_t *o, uint64_t bytes, struct entry *e,
     return TT_OK;
 }
 
-static enum tt_code read_meta(const json_t *o, struct tt_arena *arena, struct tt_st_file *f,
+static enum tt_code read_meta(json_t *o, struct tt_arena *arena, struct tt_st_file *f,
                               struct tt_err *err)
 {
     const char *(*meta)[2];
@@ -124,7 +124,7 @@ static enum tt_code read_meta(const json_t *o, struct tt_arena *arena, struct tt
     if (!meta)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     f->meta = meta;
-    json_object_foreach((json_t *)(uintptr_t)o, key, value)
+    json_object_foreach(o, key, value)
     {
         if (!json_is_string(value))
             return tt_fail(err, TT_EPARSE, META " '%.64s' is not a string", key);
@@ -174,7 +174,7 @@ static enum tt_code place(struct entry *list, int n, const char *data, uint64_t 
     return TT_OK;
 }
 
-static enum tt_code read_header(const json_t *root, const char *data, uint64_t bytes,
+static enum tt_code read_header(json_t *root, const char *data, uint64_t bytes,
                                 struct tt_arena *arena, struct tt_st_file *f, struct tt_err *err)
 {
     size_t n = json_object_size(root);
@@ -186,7 +186,7 @@ static enum tt_code read_header(const json_t *root, const char *data, uint64_t b
     f->tensors = TT_NEW(arena, n, struct tt_st_tensor);
     if (!list || !f->tensors)
         return tt_fail(err, TT_ENOMEM, "out of memory for %zu tensors", n);
-    json_object_foreach((json_t *)(uintptr_t)root, key, value)
+    json_object_foreach(root, key, value)
     {
         struct entry *e = &list[count];
 
@@ -294,8 +294,9 @@ static json_t *one_tensor(const struct tt_st_tensor *t, uint64_t begin)
         json_array_append_new(shape, json_integer(t->dim[i]));
     json_object_set_new(o, "dtype", json_string(t->dtype));
     json_object_set_new(o, "shape", shape);
-    json_object_set_new(o, "data_offsets",
-                        json_pack("[I, I]", (json_int_t)begin, (json_int_t)(begin + t->bytes)));
+    json_object_set_new(
+        o, "data_offsets",
+        json_pack("[I, I]", (json_int_t)begin, (json_int_t)begin + (json_int_t)t->bytes));
     if (json_object_size(o) == 3 && json_array_size(shape) == (size_t)t->ndim)
         return o;
     json_decref(o);
@@ -374,7 +375,7 @@ static enum tt_code join(const struct tt_st_file *f, const char *text, uint64_t 
         return tt_fail(err, TT_ENOMEM, "out of memory for %" PRIu64 " bytes", bytes + at);
     for (int i = 0; i < PREFIX; i++)
         to[i] = (unsigned char)((uint64_t)padded >> (8 * i));
-    memcpy(to + PREFIX, text, length);
+    memcpy(to + PREFIX, text, length); // NOLINT(bugprone-not-null-terminated-result): no string
     memset(to + PREFIX + length, ' ', padded - length);
     for (int i = 0; i < f->ntensors; i++) {
         if (f->tensors[i].bytes)
