@@ -24,7 +24,7 @@ DEBS_BUILD := build-essential pkg-config libzmq3-dev libsqlite3-dev libopenblas-
               libjansson-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev libsodium-dev
 DEBS_TEST  := libcmocka-dev sqlite3 python3 python3-numpy python3-zmq
 DEBS_DEMO  := python3 python3-numpy python3-zmq python3-matplotlib sqlite3
-DEBS_LINT  := clang-format clang-tidy cppcheck
+DEBS_LINT  := clang-format clang-tidy cppcheck libomp-dev
 
 PKG_CONFIG ?= pkg-config
 pkg      = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo MISSING)

@@ -279,7 +279,7 @@ int tt_cmd_adapt(int argc, char **argv)
 
     if (!tt_options_read(argc, argv, table, plain, 1, &n))
         return 2;
-    while (spec.order < TT_NORDERS && strcmp(order, orders[spec.order]))
+    while (spec.order < TT_NORDERS && strcmp(order, orders[spec.order]) != 0)
         spec.order++;
     if (help || n != 1 || !spec.policy || !spec.inputs || spec.order == TT_NORDERS) {
         fputs(usage, help ? stdout : stderr);

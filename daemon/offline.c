@@ -76,7 +76,7 @@ static int64_t label_at(const struct tt_npy *a, int64_t i)
 
 static enum tt_code read_labels(struct tt_offline *o, const char *path, struct tt_err *err)
 {
-    struct tt_npy a;
+    struct tt_npy a = {.ndim = 0};
 
     if (!path)
         return TT_OK;

@@ -150,7 +150,7 @@ static enum tt_code find_ends(struct tt_plan *p, struct tt_err *err)
 static enum tt_code select_theta(struct tt_plan *p, struct tt_err *err)
 {
     const struct tt_method *m = p->method;
-    int64_t at;
+    int64_t at = 0;
 
     if (tt_select_params(p->model, &m->select, m->file, &p->arena, &p->selected, &p->nselected,
                          err) != TT_OK)

@@ -140,7 +140,7 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     const struct tt_gnode *g = &p->graph->nodes[index];
     struct tt_node shaped = {.op = g->op, .name = g->name, .attr = g->attr, .batch = p->limit};
     struct tt_tensor result = {.name = p->graph->values[g->out].name};
-    int in[TT_MAXIN], out;
+    int in[TT_MAXIN] = {-1, -1, -1, -1, -1}, out;
     struct tt_pnode *n;
 
     shaped.nin = g->nin;
@@ -164,8 +164,6 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     n->out = out;
     n->alias = g->op->view;
     memcpy(n->in, in, sizeof n->in);
-    for (int i = g->nin; i < TT_MAXIN; i++)
-        n->in[i] = -1;
     for (int i = 0; i < g->nin; i++)
         n->n.in[i] = in[i] < 0 ? NULL : &p->tensors[in[i]].t;
     n->n.out = &p->tensors[out].t;
@@ -223,9 +221,12 @@ static void order_gradients(struct tt_program *p)
         if (!n->backward)
             continue;
         for (int k = n->n.nin - 1; k >= 0; k--) {
-            struct tt_ptensor *t = n->in[k] < 0 ? NULL : &p->tensors[n->in[k]];
+            struct tt_ptensor *t;
 
-            if (!t || !t->grad)
+            if (n->in[k] < 0)
+                continue;
+            t = &p->tensors[n->in[k]];
+            if (!t->grad)
                 continue;
             wants[k] = true;
             n->n.add[k] = t->writers > 0;

@@ -39,10 +39,11 @@ static void find_last_uses(struct tt_program *p)
         int back = 2 * p->nnodes - 1 - i;
 
         for (int k = 0; k < n->n.nin; k++) {
-            struct tt_ptensor *t = n->in[k] < 0 ? NULL : &p->tensors[n->in[k]];
+            struct tt_ptensor *t;
 
-            if (!t)
+            if (n->in[k] < 0)
                 continue;
+            t = &p->tensors[n->in[k]];
             if (t->last < i)
                 t->last = i;
             if (n->backward && (n->reads & TT_READS_IN(k)) && t->last < back)
@@ -106,10 +107,13 @@ static void store_gradients(struct tt_program *p)
         if (out->gstore < 0)
             out->gstore = add_slot(p, tt_len(&out->t), out->gfirst, now);
         for (int k = n->n.nin - 1; k >= 0; k--) {
-            struct tt_ptensor *t = n->in[k] < 0 ? NULL : &p->tensors[n->in[k]];
+            struct tt_ptensor *t;
             int last;
 
-            if (!t || !t->grad || t->gstore >= 0)
+            if (n->in[k] < 0)
+                continue;
+            t = &p->tensors[n->in[k]];
+            if (!t->grad || t->gstore >= 0)
                 continue;
             last = t->wanted || t->node < 0 ? forever(p) : 2 * p->nnodes - 1 - t->node;
             if (k == 0 && !n->n.add[0] && (n->alias || n->n.op->inplace) && !out->wanted &&

@@ -12,48 +12,22 @@
 
 #include "runtime/kernels.h"
 #include "runtime/op.h"
+#include "runtime/ops/window.h"
 
 struct attr {
-    int64_t kernel[2], stride[2], pad[4], dilation[2], groups; // pad: top, left, bottom, right
-    int auto_pad;                                              // 0: as given, 1: upper, 2: lower
+    struct tt_window window;
+    int64_t groups;
 };
-
-static enum tt_code pair(struct tt_attrs *a, const char *name, int want, int64_t def, int64_t low,
-                         int64_t *to, struct tt_err *err)
-{
-    int64_t n;
-    const int64_t *v = tt_attr_ints(a, name, &n);
-
-    if (v && n != want)
-        return tt_fail(err, TT_EUNSUPPORTED, "attribute '%s' has %lld values, want %d (2-D)", name,
-                       (long long)n, want);
-    for (int i = 0; i < want; i++) {
-        to[i] = v ? v[i] : def;
-        if (to[i] < low || to[i] > 4096)
-            return tt_fail(err, TT_ERANGE, "attribute '%s': %lld is outside [%lld, 4096]", name,
-                           (long long)to[i], (long long)low);
-    }
-    return TT_OK;
-}
 
 static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err)
 {
     struct attr *c = (struct attr *)attr;
-    const char *how = tt_attr_str(a, "auto_pad", "NOTSET");
 
     c->groups = tt_attr_int(a, "group", 1);
     if (c->groups < 1)
         return tt_fail(err, TT_ERANGE, "attribute 'group' is %lld, want at least 1",
                        (long long)c->groups);
-    if (strcmp(how, "NOTSET") && strcmp(how, "VALID") && strncmp(how, "SAME_", 5))
-        return tt_fail(err, TT_ERANGE, "attribute 'auto_pad': '%s' is not known", how);
-    c->auto_pad = !strcmp(how, "SAME_UPPER") ? 1 : !strcmp(how, "SAME_LOWER") ? 2 : 0;
-    if (pair(a, "kernel_shape", 2, 0, 0, c->kernel, err) != TT_OK ||
-        pair(a, "strides", 2, 1, 1, c->stride, err) != TT_OK ||
-        pair(a, "pads", 4, 0, 0, c->pad, err) != TT_OK ||
-        pair(a, "dilations", 2, 1, 1, c->dilation, err) != TT_OK)
-        return err->code;
-    return TT_OK;
+    return tt_window_read(a, &c->window, err);
 }
 
 /* ---- geometry ------------------------------------------------------------------------------ */
@@ -74,22 +48,13 @@ static void measure(const struct tt_node *n, struct geometry *g)
     g->Cg = w->dim[1];
     g->Og = g->O / g->groups;
     for (int i = 0; i < 2; i++) {
-        int64_t reach, total = a->pad[i] + a->pad[i + 2];
+        int64_t after;
 
         g->H[i] = x->dim[2 + i];
         g->K[i] = w->dim[2 + i];
-        g->stride[i] = a->stride[i];
-        g->dilation[i] = a->dilation[i];
-        g->pad[i] = a->pad[i];
-        reach = (g->K[i] - 1) * g->dilation[i] + 1;
-        if (a->auto_pad) {
-            g->OH[i] = (g->H[i] + g->stride[i] - 1) / g->stride[i];
-            total = (g->OH[i] - 1) * g->stride[i] + reach - g->H[i];
-            total = total < 0 ? 0 : total;
-            g->pad[i] = a->auto_pad == 1 ? total / 2 : total - total / 2;
-        } else {
-            g->OH[i] = g->H[i] + total < reach ? 0 : (g->H[i] + total - reach) / g->stride[i] + 1;
-        }
+        g->stride[i] = a->window.stride[i];
+        g->dilation[i] = a->window.dilation[i];
+        g->OH[i] = tt_window_places(&a->window, i, g->K[i], g->H[i], &g->pad[i], &after);
     }
     g->taps = g->K[0] * g->K[1];
     g->panels = (g->Og + TT_NR - 1) / TT_NR;
@@ -143,12 +108,12 @@ static enum tt_code check(const struct tt_node *n, struct tt_err *err)
     if (w->dim[1] * a->groups != x->dim[1] || w->dim[0] % a->groups)
         return tt_fail(err, TT_ESHAPE,
                        "input '%s' has %lld channels, weight '%s' wants %lld in %lld groups",
-                       x->name, (long long)x->dim[1], w->name, (long long)(w->dim[1] * a->groups),
+                       x->name, (long long)x->dim[1], w->name, (long long)w->dim[1] * a->groups,
                        (long long)a->groups);
     for (int i = 0; i < 2; i++)
-        if (a->kernel[i] && a->kernel[i] != w->dim[2 + i])
+        if (a->window.kernel[i] && a->window.kernel[i] != w->dim[2 + i])
             return tt_fail(err, TT_ESHAPE, "kernel_shape says %lld, weight '%s' has %lld",
-                           (long long)a->kernel[i], w->name, (long long)w->dim[2 + i]);
+                           (long long)a->window.kernel[i], w->name, (long long)w->dim[2 + i]);
     if (b && (b->ndim != 1 || b->dim[0] != w->dim[0]))
         return tt_fail(err, TT_ESHAPE, "bias '%s' does not have the %lld output channels", b->name,
                        (long long)w->dim[0]);
@@ -207,17 +172,17 @@ static void run_tiles(const struct product *p, const struct tt_kernels *k, int64
     const float *from[POINTERS];
     float *to[MAX_TILES * TT_MAX_MR], *c[TT_MAX_MR];
     int64_t tiles = (count + k->mr - 1) / k->mr, image = row / p->pixels;
-    int64_t pixel = row - image * p->pixels;
+    int64_t pixel = row - image * p->pixels, row_taps = (int64_t)p->taps * k->mr;
 
     for (int64_t i = 0; i < tiles; i++)
         for (int r = 0; r < k->mr; r++) {
-            const float *x = p->x + image * p->x_image, **f = from + i * p->taps * k->mr + r;
+            const float *x = p->x + image * p->x_image, **f = from + i * row_taps + r;
             const int32_t *offset = p->offset + pixel * p->taps;
 
             to[i * k->mr + r] =
                 p->y + image * p->y_image + (p->to ? p->to[pixel] : pixel) * p->y_pixel;
             for (int t = 0; t < p->taps; t++)
-                f[t * k->mr] = offset[t] < 0 ? p->zeros : x + offset[t] * p->x_pixel;
+                f[(int64_t)t * k->mr] = offset[t] < 0 ? p->zeros : x + offset[t] * p->x_pixel;
             if (i * k->mr + r + 1 >= count) // the last row stands in for what is missing
                 continue;
             if (++pixel == p->pixels) {
@@ -234,8 +199,8 @@ static void run_tiles(const struct product *p, const struct tt_kernels *k, int64
 
             for (int r = 0; r < k->mr; r++)
                 c[r] = to[i * k->mr + r] + j;
-            k->tile(c, left < k->mr ? (int)left : k->mr, nr, from + i * p->taps * k->mr, p->taps,
-                    p->K, b, p->bias ? p->bias + j : NULL, p->add);
+            k->tile(c, left < k->mr ? (int)left : k->mr, nr, from + i * row_taps, p->taps, p->K, b,
+                    p->bias ? p->bias + j : NULL, p->add);
         }
     }
 }

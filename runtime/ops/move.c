@@ -263,13 +263,13 @@ static enum tt_code read_pad(struct tt_attrs *a, void *attr, struct tt_err *err)
     const int64_t *old = tt_attr_ints(a, "pads", &n);
 
     p->value = tt_attr_float(a, "value", 0);
-    if (strcmp(mode, "constant"))
+    if (strcmp(mode, "constant") != 0)
         return tt_fail(err, TT_EUNSUPPORTED, "mode '%s', want 'constant'", mode);
     if (a->nin > 3 && a->given[3])
         return tt_fail(err, TT_EUNSUPPORTED, "operand 'axes' is not supported");
     if (a->ints[1])
         n = a->ints[1]->n;
-    if ((!a->ints[1] && !old) || n % 2 || n > 2 * TT_MAXDIM)
+    if ((!a->ints[1] && !old) || n % 2 || n > (int64_t)2 * TT_MAXDIM)
         return tt_fail(err, TT_EUNSUPPORTED, "pads are not known when the model is loaded");
     p->n = (int)(n / 2);
     for (int i = 0; i < n; i++) {

@@ -4,82 +4,35 @@
 #include <string.h>
 
 #include "runtime/op.h"
+#include "runtime/ops/window.h"
 
 struct attr {
-    int64_t kernel[2], stride[2], pad[4], dilation[2];
-    bool ceil, count_pad;
-    int auto_pad; // 0: as given, 1: upper, 2: lower
+    struct tt_window window;
+    bool count_pad; // an average divides by what lies in the padding too
 };
-
-static enum tt_code pair(struct tt_attrs *a, const char *name, int want, int64_t def, int64_t low,
-                         int64_t *to, struct tt_err *err)
-{
-    int64_t n;
-    const int64_t *v = tt_attr_ints(a, name, &n);
-
-    if (v ? n != want : def < 0)
-        return tt_fail(err, TT_EUNSUPPORTED, "attribute '%s' has %lld values, want %d (2-D)", name,
-                       (long long)n, want);
-    for (int i = 0; i < want; i++) {
-        to[i] = v ? v[i] : def;
-        if (to[i] < low || to[i] > 4096)
-            return tt_fail(err, TT_ERANGE, "attribute '%s': %lld is outside [%lld, 4096]", name,
-                           (long long)to[i], (long long)low);
-    }
-    return TT_OK;
-}
 
 static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err)
 {
     struct attr *p = (struct attr *)attr;
-    const char *how = tt_attr_str(a, "auto_pad", "NOTSET");
+    const struct tt_window *w = &p->window;
 
-    if (strcmp(how, "NOTSET") && strcmp(how, "VALID") && strncmp(how, "SAME_", 5))
-        return tt_fail(err, TT_ERANGE, "attribute 'auto_pad': '%s' is not known", how);
-    p->auto_pad = !strcmp(how, "SAME_UPPER") ? 1 : !strcmp(how, "SAME_LOWER") ? 2 : 0;
-    p->ceil = tt_attr_int(a, "ceil_mode", 0) != 0;
     p->count_pad = tt_attr_int(a, "count_include_pad", 0) != 0;
     if (tt_attr_int(a, "storage_order", 0))
         return tt_fail(err, TT_EUNSUPPORTED, "attribute 'storage_order' is 1, want 0");
-    if (pair(a, "kernel_shape", 2, -1, 1, p->kernel, err) != TT_OK ||
-        pair(a, "strides", 2, 1, 1, p->stride, err) != TT_OK ||
-        pair(a, "pads", 4, 0, 0, p->pad, err) != TT_OK ||
-        pair(a, "dilations", 2, 1, 1, p->dilation, err) != TT_OK)
+    if (tt_window_read(a, &p->window, err) != TT_OK)
         return err->code;
+    if (w->kernel[0] < 1 || w->kernel[1] < 1)
+        return tt_fail(err, TT_ERANGE, "attribute 'kernel_shape': want two sizes of at least 1");
     for (int i = 0; i < 4; i++)
-        if (p->pad[i] >= p->kernel[i % 2] * p->dilation[i % 2])
+        if (w->pad[i] >= w->kernel[i % 2] * w->dilation[i % 2])
             return tt_fail(err, TT_ERANGE, "padding %lld is not smaller than the kernel",
-                           (long long)p->pad[i]);
+                           (long long)w->pad[i]);
     return TT_OK;
-}
-
-/* Output size and padding before, along dimension i; after is the padding behind. */
-static int64_t out_size(const struct attr *p, int i, int64_t size, int64_t *before, int64_t *after)
-{
-    int64_t reach = (p->kernel[i] - 1) * p->dilation[i] + 1, room, n;
-
-    *before = p->pad[i];
-    *after = p->pad[i + 2];
-    if (p->auto_pad) {
-        n = (size + p->stride[i] - 1) / p->stride[i];
-        room = (n - 1) * p->stride[i] + reach - size;
-        room = room < 0 ? 0 : room;
-        *before = p->auto_pad == 1 ? room / 2 : room - room / 2;
-        *after = room - *before;
-        return n;
-    }
-    room = size + *before + *after - reach;
-    if (room < 0)
-        return 0;
-    n = (room + (p->ceil ? p->stride[i] - 1 : 0)) / p->stride[i] + 1;
-    if (p->ceil && (n - 1) * p->stride[i] >= size + *before)
-        n--; // the last window would begin in the padding behind
-    return n;
 }
 
 static enum tt_code shape(struct tt_node *n, struct tt_err *err)
 {
-    const struct attr *p = (const struct attr *)n->attr;
+    const struct tt_window *p = &((const struct attr *)n->attr)->window;
     const struct tt_tensor *x = n->in[0];
     int64_t before, after;
 
@@ -90,7 +43,7 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     n->out->dim[0] = x->dim[0];
     n->out->dim[1] = x->dim[1];
     for (int i = 0; i < 2; i++) {
-        n->out->dim[2 + i] = out_size(p, i, x->dim[2 + i], &before, &after);
+        n->out->dim[2 + i] = tt_window_places(p, i, p->kernel[i], x->dim[2 + i], &before, &after);
         if (n->out->dim[2 + i] < 1)
             return tt_fail(err, TT_ESHAPE, "the window %lldx%lld is larger than the padded input",
                            (long long)p->kernel[0], (long long)p->kernel[1]);
@@ -107,20 +60,21 @@ struct window {
 static struct window window_at(const struct tt_node *n, int64_t oh, int64_t ow)
 {
     const struct attr *p = (const struct attr *)n->attr;
+    const struct tt_window *w = &p->window;
     struct window v = {.H = n->in[0]->dim[2], .W = n->in[0]->dim[3]};
     int64_t start[2], before, after, counted = 1, at[2] = {oh, ow}, size[2] = {v.H, v.W};
 
     for (int i = 0; i < 2; i++) {
         int64_t low = 0, high = size[i], in = 0;
 
-        (void)out_size(p, i, size[i], &before, &after);
-        start[i] = at[i] * p->stride[i] - before;
+        (void)tt_window_places(w, i, w->kernel[i], size[i], &before, &after);
+        start[i] = at[i] * w->stride[i] - before;
         if (p->count_pad) {
             low = -before;
             high = size[i] + after;
         }
-        for (int64_t k = 0; k < p->kernel[i]; k++) {
-            int64_t q = start[i] + k * p->dilation[i];
+        for (int64_t k = 0; k < w->kernel[i]; k++) {
+            int64_t q = start[i] + k * w->dilation[i];
 
             in += q >= low && q < high;
         }
@@ -133,7 +87,7 @@ static struct window window_at(const struct tt_node *n, int64_t oh, int64_t ow)
 }
 
 /* The pixel of tap (kh, kw), or -1 in the padding. */
-static int64_t pixel(const struct attr *p, const struct window *v, int64_t kh, int64_t kw)
+static int64_t pixel(const struct tt_window *p, const struct window *v, int64_t kh, int64_t kw)
 {
     int64_t h = v->h + kh * p->dilation[0], w = v->w + kw * p->dilation[1];
 
@@ -152,7 +106,7 @@ static enum tt_code shape_max(struct tt_node *n, struct tt_err *err)
 
 static void forward_max(struct tt_node *n)
 {
-    const struct attr *p = (const struct attr *)n->attr;
+    const struct tt_window *p = &((const struct attr *)n->attr)->window;
     int64_t C = n->out->dim[1], OH = n->out->dim[2], OW = n->out->dim[3];
     int64_t image = C * n->in[0]->dim[2] * n->in[0]->dim[3];
     int32_t *won = (int32_t *)(void *)n->saved[0];
@@ -215,7 +169,7 @@ const struct tt_op tt_op_maxpool = {
 
 static void forward_average(struct tt_node *n)
 {
-    const struct attr *p = (const struct attr *)n->attr;
+    const struct tt_window *p = &((const struct attr *)n->attr)->window;
     int64_t C = n->out->dim[1], OH = n->out->dim[2], OW = n->out->dim[3];
     int64_t image = C * n->in[0]->dim[2] * n->in[0]->dim[3];
 
@@ -237,7 +191,7 @@ static void forward_average(struct tt_node *n)
 
 static void backward_average(struct tt_node *n)
 {
-    const struct attr *p = (const struct attr *)n->attr;
+    const struct tt_window *p = &((const struct attr *)n->attr)->window;
     int64_t C = n->out->dim[1], OH = n->out->dim[2], OW = n->out->dim[3];
     int64_t image = C * n->in[0]->dim[2] * n->in[0]->dim[3];
 
