@@ -72,9 +72,7 @@ void tt_reply_error(struct tt_job *job, const struct tt_err *err)
     case TT_ESHAPE:
         code = TT_WIRE_BAD_SHAPE;
         break;
-    case TT_ENOTFOUND:
-        code = TT_WIRE_NO_STREAM;
-        break;
+    case TT_ENOTFOUND: // a version, a request id: the stream was there
     case TT_EPARSE:
     case TT_ERANGE:
     case TT_EDENIED:
