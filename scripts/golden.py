@@ -192,7 +192,8 @@ def case(name, first, nbatches, options, method, images):
     agree = min(float((exact["logits"].argmax(2) == s["logits"].argmax(2)).double().mean())
                 for s in singles)
     shown = {"optimizer": "none", "lr": 0, **{k: v for k, v in options.items() if k != "stats"}}
-    report = {"name": name, "engine": "tent" if name.startswith("tent") else name, "model": "models/fashion_resnet.onnx",
+    engine = "tent" if name.startswith("tent") else name
+    report = {"name": name, "engine": engine, "model": "models/fashion_resnet.onnx",
               "images": "images.npy", "corruption": CORRUPTION, "first": first, "batch": BATCH,
               "batches": nbatches, "mean": fashion.MEAN, "std": fashion.STD, "method": method,
               "stats": options.get("stats", "source"), **shown,
