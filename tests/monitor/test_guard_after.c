@@ -54,6 +54,14 @@ static void a_trip_out_of_probation_makes_the_restored_version_suspect(void **st
     assert_contains(r.d[0].sentence, "suspect");
 }
 
+/* Bad answers until the guard asks for a restore, through cooldown and probation. */
+static void trip(struct rig *r)
+{
+    for (int i = 0; i < 200 && r->guard.state != TT_GUARD_TRIPPED; i++)
+        disagree(r, .9);
+    assert_string_equal(state_of(r), "tripped");
+}
+
 static void too_many_restores_freeze_the_stream_until_an_operator_thaws_it(void **state)
 {
     char reason[256];
@@ -64,8 +72,7 @@ static void too_many_restores_freeze_the_stream_until_an_operator_thaws_it(void 
     start(&r, 1);
     be_adapting(&r);
     for (int i = 1; i <= 3; i++) {
-        while (r.guard.state != TT_GUARD_TRIPPED)
-            disagree(&r, .9);
+        trip(&r);
         assert_int_equal(r.d[0].action, TT_ACTION_ROLLBACK);
         assert_int_equal(r.d[0].restores, i);
         assert_int_equal(r.d[0].breaker, i == 3);
@@ -97,8 +104,7 @@ static void restores_that_are_long_ago_do_not_count(void **state)
     start(&r, 1);
     r.policy.settings.rollback_window = 3000;
     for (int i = 0; i < 6; i++) {
-        while (r.guard.state != TT_GUARD_TRIPPED)
-            disagree(&r, .9);
+        trip(&r);
         assert_int_equal(r.d[0].restores, 1);
         assert_false(r.d[0].breaker);
         restored(&r, 5);
