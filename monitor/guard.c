@@ -261,16 +261,16 @@ static bool keeps_holding(const struct tt_guard *g, const struct tt_guard_policy
 static void proceed(struct tt_guard *g, const struct tt_guard_policy *p, int64_t now_ms)
 {
     const struct tt_guard_settings *s = &p->settings;
+    int64_t spent = g->samples - g->since_sample;
 
     if (g->state == TT_GUARD_ROLLED_BACK)
         enter(g, TT_GUARD_COOLDOWN, g->by, now_ms);
-    else if (g->state == TT_GUARD_WARMING && g->samples - g->since_sample >= s->warmup_samples)
-        enter(g, TT_GUARD_ADAPTING, TT_BY_NOBODY, now_ms);
-    else if (g->state == TT_GUARD_PROBATION && g->samples - g->since_sample >= s->probation_samples)
+    else if ((g->state == TT_GUARD_WARMING && spent >= s->warmup_samples) ||
+             (g->state == TT_GUARD_PROBATION && spent >= s->probation_samples))
         enter(g, TT_GUARD_ADAPTING, TT_BY_NOBODY, now_ms);
     else if (g->state == TT_GUARD_HOLDING && !keeps_holding(g, p))
         enter(g, g->resume, TT_BY_NOBODY, now_ms);
-    else if (g->state == TT_GUARD_COOLDOWN && g->samples - g->since_sample >= g->cooldown)
+    else if (g->state == TT_GUARD_COOLDOWN && spent >= g->cooldown)
         enter(g, TT_GUARD_PROBATION, g->by, now_ms);
 }
 

@@ -11,16 +11,17 @@
 
 /* One walk over the state for both directions, so that they cannot differ. */
 struct tape {
-    double *out;      // saving; else NULL
-    const double *in; // loading
+    double *out;      // saving: where to; else NULL
+    const double *in; // loading: where from; else NULL
     bool ok;          // loading: every number could have been written
 };
 
 static double pass(struct tape *t, double x)
 {
-    if (!t->out)
+    if (t->in)
         return *t->in++;
-    *t->out++ = x;
+    if (t->out)
+        *t->out++ = x;
     return x;
 }
 
@@ -85,8 +86,9 @@ size_t tt_guard_doubles(const struct tt_guard_policy *p)
 void tt_guard_save(const struct tt_guard *g, const struct tt_guard_policy *p, double *out)
 {
     struct tt_guard copy = *g;
-    struct tape t = {.out = out, .ok = true};
+    struct tape t = {.ok = true};
 
+    t.out = out;
     pass(&t, LAYOUT);
     expect(&t, p->nrules);
     walk(&t, &copy, p);

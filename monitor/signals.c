@@ -20,9 +20,11 @@ const struct tt_signal_row tt_signals[TT_NSIGNALS] = {
 void tt_signals_init(struct tt_signals *s, int classes, int64_t window, float *memory)
 {
     *s = (struct tt_signals){.window = window > 0 ? window : 1,
-                             .classes = classes > 0 ? classes : 0,
-                             .mean_p = memory,
-                             .counts = classes > 0 ? memory + classes : NULL};
+                             .classes = classes > 0 ? classes : 0};
+    if (s->classes) {
+        s->mean_p = memory;
+        s->counts = memory + classes;
+    }
     tt_signals_restart(s);
 }
 
