@@ -199,13 +199,15 @@ def _mark_stopped(axes: "plt.Axes", steps: Sequence[Step]) -> None:
             "only answers, does not learn",
             ((widest.start + widest.end) / 2, 0.022),
             xycoords=axes.get_xaxis_transform(),
-            xytext=(0, 3),
+            xytext=(0, 4),
             textcoords="offset points",
             ha="center",
             va="bottom",
             fontsize=9,
             color="#7d5200",
             weight="bold",
+            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85},
+            zorder=4,
         )
 
 

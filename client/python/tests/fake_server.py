@@ -84,7 +84,9 @@ class FakeServer:
         """End the thread and remove the sockets."""
         self._stop.set()
         self._thread.join()
-        self._context.destroy(linger=0)
+        self._router.close(0)
+        self.publisher.close(0)
+        self._context.term()
         shutil.rmtree(self.dir)
         if self.failure is not None:
             raise AssertionError(f"the fake server failed: {self.failure!r}")

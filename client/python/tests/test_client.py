@@ -519,6 +519,13 @@ class EventStream(ClientTest):
             server.publish("state", seq, {})
         self.assertEqual([e.missed for e in events], [0, 0, 0])
 
+    def test_closing_the_client_ends_its_subscriptions(self):
+        server, client = self.serve(lambda r, t: [])
+        events = client.events()
+        client.close()
+        with self.assertRaises(ttad.Closed):
+            events.next(timeout=1)
+
     def test_waiting_has_an_end(self):
         server, events = self.subscribe()
         self.assertIsNone(events.next(timeout=0.05))

@@ -14,8 +14,15 @@ from tests.fake_server import FakeServer, error, frames
 from ttad import ctl, table
 
 STREAMS = [
-    {"stream": "cam-7", "state": "adapting", "step": 812, "gap": 0.1234567, "reason": None},
-    {"stream": "bad\x1b[31m\nname", "state": "frozen", "step": 3, "gap": None, "reason": "x" * 200},
+    {"stream_id": "cam-7", "state": "adapting", "step": 812, "adapted": 0.1234567, "reason": None},
+    {
+        "stream_id": "bad\x1b[31m\nname",
+        "state": "frozen",
+        "step": 3,
+        "adapted": None,
+        "more": 1,
+        "reason": "x" * 200,
+    },
 ]
 
 
@@ -44,8 +51,8 @@ class Verbs(unittest.TestCase):
         self.assertEqual((code, err), (0, ""))
         lines = out.splitlines()
         self.assertEqual(len(lines), 3)
-        self.assertEqual(lines[0].split(), ["stream", "state", "step", "reason", "gap"])
-        self.assertEqual(lines[1].split(), ["cam-7", "adapting", "812", "-", "0.1235"])
+        self.assertEqual(lines[0].split(), ["stream_id", "state", "step", "adapted", "reason"])
+        self.assertEqual(lines[1].split(), ["cam-7", "adapting", "812", "0.1235", "-"])
         self.assertNotIn("\x1b", out)
         self.assertLess(max(map(len, lines)), 120)
 
@@ -157,10 +164,14 @@ class Tail(unittest.TestCase):
 
 
 class Tables(unittest.TestCase):
-    def test_columns_keep_the_order_asked_for_and_lose_none(self):
-        self.assertEqual(
-            table.columns_of([{"b": 1, "z": 2}, {"a": 3}], ("a", "b", "c")), ["a", "b", "z"]
-        )
+    def test_a_dict_in_a_dict_is_laid_flat(self):
+        self.assertEqual(table.pairs({"a": 1, "b": {"c": 2}, "d": {}}), "a    1\nb.c  2\nd    -")
+
+    def test_times_are_utc_and_nonsense_is_none(self):
+        self.assertEqual(table.clock(3723000), "1970-01-01 01:02:03")
+        for ms in (None, "x", -1, 1e300, float("nan")):
+            self.assertEqual(table.clock(ms), "---------- --:--:--")
+        self.assertEqual(table.table([{"ts_ms": 0}], ["ts_ms"]), "time\n1970-01-01 00:00:00")
 
     def test_numbers_stand_to_the_right(self):
         self.assertEqual(table.table([{"n": 5}, {"n": 1000}], ["n"]), "   n\n   5\n1000")

@@ -148,6 +148,7 @@ class Client:
         self._prefix = secrets.token_hex(5)  # ids stay apart from those of an earlier run
         self._count = 0
         self._closed = False
+        self._subscriptions: List[Events] = []
 
     # ---- answers and labels ---------------------------------------------------------------
 
@@ -318,7 +319,9 @@ class Client:
         """
         if self._closed:
             raise Closed("the client is closed")
-        return Events(self._context, self._events, topics, timeout)
+        self._subscriptions = [s for s in self._subscriptions if not s.closed]
+        self._subscriptions.append(Events(self._context, self._events, topics, timeout))
+        return self._subscriptions[-1]
 
     def close(self) -> None:
         """Close the sockets, also those of events(); requests under way are dropped."""
@@ -326,7 +329,9 @@ class Client:
             self._closed = True
             self._data.close()
             self._control.close()
-            self._context.destroy(linger=0)
+            for subscription in self._subscriptions:
+                subscription.close()
+            self._context.term()
 
     def __enter__(self) -> "Client":
         return self

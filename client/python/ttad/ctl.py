@@ -23,8 +23,20 @@ from .wire import Event
 
 REFUSED, USAGE, NOBODY = 1, 2, 3
 
-_STREAM_COLUMNS = ("stream", "state", "model", "policy", "engine", "version", "step", "reason")
-_SNAPSHOT_COLUMNS = ("version", "step", "state", "serving", "parent", "bytes", "reason")
+# What a table shows, as far as the daemon says it; --json has everything.
+_STREAM_COLUMNS = (
+    "stream_id",
+    "state",
+    "policy",
+    "version",
+    "step",
+    "samples",
+    "adapted",
+    "skipped",
+    "rollbacks",
+    "reason",
+)
+_SNAPSHOT_COLUMNS = ("version", "step", "state", "serving", "stored", "samples", "ts_ms", "parent")
 
 
 def _show(args: argparse.Namespace, reply: Dict[str, Any]) -> None:
@@ -38,7 +50,7 @@ def _show_rows(
     if args.json:
         print(json.dumps(rows))
     elif rows:
-        print(table.table(rows, table.columns_of(rows, first)))
+        print(table.table(rows, [c for c in first if any(c in row for row in rows)]))
     else:
         print(none)
 
@@ -93,8 +105,7 @@ def _event_json(event: Event) -> str:
 def _event_line(event: Event) -> str:
     """time  topic  stream  sentence, or everything where there is no sentence."""
     data = event.data if isinstance(event.data, dict) else {"data": event.data}
-    ts: Any = data.get("ts_ms")
-    when = time.strftime("%H:%M:%S", time.gmtime(ts / 1e3)) if _is_time(ts) else "--:--:--"
+    when = table.clock(data.get("ts_ms"))[-8:]
     text = data.get("sentence") or data.get("text")
     if not text:
         text = ", ".join(
@@ -103,10 +114,6 @@ def _event_line(event: Event) -> str:
     missed = f"({event.missed} missed)  " if event.missed else ""
     parts = (when, f"{event.topic:<10}", f"{data.get('stream') or '-'!s:<16}", missed + str(text))
     return table.clean("  ".join(str(p) for p in parts))
-
-
-def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value < 253402300800000  # year 10000
 
 
 Verb = Callable[[Client, argparse.Namespace], None]

@@ -65,6 +65,11 @@ class Events:
                 return
             yield event
 
+    @property
+    def closed(self) -> bool:
+        """Has it been closed?"""
+        return self._socket is None
+
     def close(self) -> None:
         """End the subscription."""
         if self._socket is not None:

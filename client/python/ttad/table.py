@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Sequence
 
-MAX_CELL = 60
+MAX_CELL = 60  # characters
+YEAR_10000_MS = 253402300800000
 
 
 def clean(text: str) -> str:
@@ -16,7 +18,7 @@ def clean(text: str) -> str:
 
 def cell(value: Any) -> str:
     """One value as text."""
-    if value is None or value == "":
+    if value is None or value in ("", {}, []):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -32,28 +34,36 @@ def cell(value: Any) -> str:
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
-def columns_of(rows: Sequence[Dict[str, Any]], first: Sequence[str]) -> List[str]:
-    """The keys of all rows: those of `first` that occur, in its order, then the others."""
-    seen = {key: None for row in rows for key in row}
-    return [key for key in first if key in seen] + [key for key in seen if key not in first]
+def clock(ms: Any) -> str:
+    """A time in milliseconds as UTC, or dashes."""
+    if not isinstance(ms, (int, float)) or not 0 <= ms < YEAR_10000_MS:
+        return "---------- --:--:--"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ms / 1e3))
 
 
 def table(rows: Sequence[Dict[str, Any]], columns: Sequence[str]) -> str:
-    """Rows under their column names; numbers to the right."""
-    cells = [[cell(row.get(c)) for c in columns] for row in rows]
-    right = [all(_is_number(row.get(c)) for row in rows) for c in columns]
-    widths = [max([len(c), *(len(row[i]) for row in cells)]) for i, c in enumerate(columns)]
+    """Rows under their column names; numbers to the right, times (ts_ms) as `time`, UTC."""
+    cells = [
+        [clock(row.get(c)) if c == "ts_ms" else cell(row.get(c)) for c in columns] for row in rows
+    ]
+    right = [c != "ts_ms" and all(_is_number(row.get(c)) for row in rows) for c in columns]
+    names = ["time" if c == "ts_ms" else clean(c) for c in columns]
+    widths = [max([len(c), *(len(row[i]) for row in cells)]) for i, c in enumerate(names)]
     lines = []
-    for row in [[clean(c) for c in columns], *cells]:
+    for row in [names, *cells]:
         padded = [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(row, widths, right)]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
 
 
 def pairs(values: Dict[str, Any]) -> str:
-    """A dict as lines `key  value`."""
-    width = max((len(k) for k in values), default=0)
-    return "\n".join(f"{clean(k).ljust(width)}  {cell(v)}" for k, v in values.items())
+    """A dict as lines `key  value`; what is inside it as `key.inner  value`."""
+    flat: Dict[str, Any] = {}
+    for key, value in values.items():
+        inner = value.items() if isinstance(value, dict) else ()
+        flat.update({f"{key}.{k}": v for k, v in inner} or {key: value})
+    width = max((len(k) for k in flat), default=0)
+    return "\n".join(f"{clean(k).ljust(width)}  {cell(v)}" for k, v in flat.items())
 
 
 def _is_number(value: Any) -> bool:
