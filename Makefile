@@ -66,7 +66,7 @@ say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: all deps demo demo-run test check check-client bench parity hdrcheck format format-check \
+.PHONY: fuzz all deps demo demo-run test check check-client bench parity hdrcheck format format-check \
         tidy cppcheck lint rules compdb install clean help FORCE
 
 all: $(if $(wildcard daemon/main.c),$(BUILD)/ttad,$(BUILD)/libttad.a)  ## build the daemon (default)
@@ -142,6 +142,23 @@ hdrcheck: $(patsubst %.h,$(BUILD)/hdr/%.ok,$(HDRS))  ## each header compiles on 
 $(BUILD)/hdr/%.ok: %.h $(BUILD)/flags | $(GENH)
 	@mkdir -p $(@D)
 	$(call say,HDR,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only -x c -include $< /dev/null && touch $@
+
+# ---- fuzzing -----------------------------------------------------------------
+CLANG    ?= clang
+FUZZ     := onnx safetensors npy
+FUZZSECS ?= 60
+FUZZSRCS := $(wildcard base/*.c runtime/*.c runtime/ops/*.c) $(GEN)/onnx.pb-c.c
+
+fuzz: $(FUZZ:%=build/fuzz/fuzz_%)  ## libFuzzer over the readers; FUZZSECS=60 each (needs clang)
+	$(Q)for t in $(FUZZ); do mkdir -p build/fuzz/found/$$t; golden=; \
+	  test $$t = onnx && golden=tests/golden/onnx; \
+	  build/fuzz/fuzz_$$t -max_total_time=$(FUZZSECS) -max_len=4096 -timeout=20 \
+	  -artifact_prefix=build/fuzz/ build/fuzz/found/$$t tests/fuzz/corpus/$$t $$golden || exit 1; done
+
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZSRCS) | $(GENH)
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@)$(CLANG) $(CPPFLAGS) -std=c11 -g -O1 -w -fopenmp=libgomp \
+	  -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< $(FUZZSRCS) $(LDLIBS)
 
 # ---- lint --------------------------------------------------------------------
 ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(wildcard tests/*.c bench/*.c)
