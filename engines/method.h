@@ -47,8 +47,9 @@ struct tt_select {
 #define TT_MAXUSES 16
 
 struct tt_method {
-    const char *preset; // "tent"; "custom" when slots were given beyond a preset's options
-    const char *file;   // where it was written, for messages
+    const char
+        *preset; // "tent"; "custom" when its objective or statistics are other than the preset's
+    const char *file; // where it was written, for messages
     struct tt_select select;
     struct tt_stats answer, learn;
     int stats_line, stats_col;

@@ -145,7 +145,7 @@ static void a_new_kind_drops_the_old_ones_options(void **state)
     (void)state;
     assert_string_equal(m->uses[1].part->name, "sgd");
     assert_close(option(&m->uses[1], "momentum"), 0.9, 0, 0);
-    assert_string_equal(m->preset, "custom");
+    assert_string_equal(m->preset, "tent");
     m = &read_policy("preset: norm_blend\nstats: batch\n")->method;
     assert_int_equal(m->answer.mode, TT_STATS_BATCH);
     assert_close(m->answer.alpha, 0, 0, 0);
@@ -220,7 +220,7 @@ static void engines_are_named_after_the_preset_until_its_parts_change(void **sta
         {"preset: tent\nselect: {kinds: [bn, ln]}\n", "tent"},
         {"preset: tent\noptimizer: {kind: adam, lr: 1}\n", "tent"},
         {"preset: tent\nobjective: [entropy, entropy]\n", "custom"},
-        {"preset: tent\noptimizer: {kind: sgd, lr: 1}\n", "custom"},
+        {"preset: tent\noptimizer: {kind: sgd, lr: 1}\n", "tent"},
         {"preset: tent\nstats: source\n", "custom"},
         {"preset: tent\nobjective: []\n", "custom"},
         {"preset: norm_ema\nstats: {learn: {mode: source, momentum: 0.1}}\n", "custom"},
