@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import signal
 import sys
 import time
 from typing import Dict, List, Tuple
@@ -197,6 +198,8 @@ def main() -> int:
     """Returns the exit status."""
     args = arguments()
     start = time.monotonic()
+    for ending in (signal.SIGINT, signal.SIGTERM):  # both end the daemon, too
+        signal.signal(ending, signal.default_int_handler)
     if not args.ttad.exists():
         print(f"demo: {args.ttad} is not there: run make first", file=sys.stderr)
         return 2

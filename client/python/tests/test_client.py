@@ -239,6 +239,13 @@ class Order(ClientTest):
             client.infer(IMAGE, "s", timeout=0.1)
         np.testing.assert_array_equal(client.infer(IMAGE, "s").logits, LOGITS)
 
+    def test_the_first_of_two_replies_counts(self):
+        other = np.zeros((1, 1), np.float32)
+        server, client = self.serve(lambda r, t: [answer(r), answer(r, other)])
+        first = client.submit(IMAGE, "s")
+        client.infer(IMAGE, "s")  # both replies to the first have arrived by now
+        np.testing.assert_array_equal(client.result(first).logits, LOGITS)
+
     def test_a_doubled_reply_is_dropped(self):
         server, client = self.serve(lambda r, t: [answer(r), answer(r)])
         for _ in range(3):
