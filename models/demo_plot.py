@@ -196,12 +196,12 @@ def _mark_stopped(axes: "plt.Axes", steps: Sequence[Step]) -> None:
     if found:
         widest = max(found, key=lambda s: s.end - s.start)
         axes.annotate(
-            "only answers, does not learn",
-            ((widest.start + widest.end) / 2, 0.022),
+            "answers, does not learn",
+            (widest.start, 0.022),
             xycoords=axes.get_xaxis_transform(),
-            xytext=(0, 4),
+            xytext=(14, 4),
             textcoords="offset points",
-            ha="center",
+            ha="left",
             va="bottom",
             fontsize=9,
             color="#7d5200",
