@@ -38,7 +38,8 @@ struct tt_daemon {
     char config_hash[TT_HASH_HEX + 1];
     char boot_id[33];
     int64_t started_ms, started_us;
-    int lock; // descriptor of the state folder's lock
+    int lock;          // descriptor of the state folder's lock
+    int database_lock; // and of the database's
     void *zmq;
     struct tt_served_model *models;
     struct tt_served_policy *policies;

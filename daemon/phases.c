@@ -44,13 +44,28 @@ static enum tt_code make_dir(const char *path, struct tt_err *err)
     return TT_OK;
 }
 
+/* Hold that file's lock as long as *ret is open, *ret being -1 if it is another's. */
+static enum tt_code hold(const char *path, int *ret, struct tt_err *err)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    *ret = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (*ret < 0)
+        return tt_fail(err, TT_EIO, "'%s': %s", path, strerror(errno));
+    if (fcntl(*ret, F_SETLK, &whole) == 0)
+        return TT_OK;
+    close(*ret);
+    *ret = -1;
+    return TT_EBUSY;
+}
+
 /* One daemon a state folder. */
 static enum tt_code start_state(struct tt_daemon *d, struct tt_err *err)
 {
     const char *dir = d->settings->state_dir;
     const size_t n = strlen(dir) + sizeof "/snapshots";
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char *path = TT_NEW(&d->arena, n, char), *lock = TT_NEW(&d->arena, n, char);
+    enum tt_code code;
 
     if (!path || !lock)
         return tt_fail(err, TT_ENOMEM, "out of memory");
@@ -59,18 +74,33 @@ static enum tt_code start_state(struct tt_daemon *d, struct tt_err *err)
     d->snapshots = path;
     if (make_dir(dir, err) != TT_OK || make_dir(path, err) != TT_OK)
         return err->code;
-    d->lock = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-    if (d->lock < 0)
-        return tt_fail(err, TT_EIO, "'%s': %s", lock, strerror(errno));
-    if (fcntl(d->lock, F_SETLK, &whole) == 0)
-        return TT_OK;
-    close(d->lock);
-    return tt_fail(err, TT_EBUSY, "folder '%s' is used by another ttad", dir);
+    code = hold(lock, &d->lock, err);
+    if (code == TT_EBUSY)
+        return tt_fail(err, TT_EBUSY, "folder '%s' is used by another ttad", dir);
+    return code;
 }
 
 static void stop_state(struct tt_daemon *d)
 {
     close(d->lock); // and with it the lock
+}
+
+/* One daemon a database, which need not lie in the state folder: two would both write it, and
+ * give their decisions the same numbers. */
+static enum tt_code hold_database(struct tt_daemon *d, struct tt_err *err)
+{
+    const char *path = d->settings->database;
+    const size_t n = strlen(path) + sizeof "-lock";
+    char *lock = TT_NEW(&d->arena, n, char);
+    enum tt_code code;
+
+    if (!lock)
+        return tt_fail(err, TT_ENOMEM, "out of memory");
+    (void)snprintf(lock, n, "%s-lock", path);
+    code = hold(lock, &d->database_lock, err);
+    if (code == TT_EBUSY)
+        return tt_fail(err, TT_EBUSY, "database '%s' is used by another ttad", path);
+    return code;
 }
 
 static enum tt_code start_store(struct tt_daemon *d, struct tt_err *err)
@@ -79,8 +109,12 @@ static enum tt_code start_store(struct tt_daemon *d, struct tt_err *err)
                                        .keep_raw_ms = (int64_t)RAW_DAYS * 86400 * 1000};
     struct tt_record r = {.kind = TT_REC_BOOT, .ts_ms = d->started_ms};
 
-    if (tt_store_open(&o, &d->store, err) != TT_OK)
+    if (hold_database(d, err) != TT_OK)
         return err->code;
+    if (tt_store_open(&o, &d->store, err) != TT_OK) {
+        close(d->database_lock);
+        return err->code;
+    }
     r.boot = (struct tt_rec_boot){d->boot_id, TTAD_VERSION, d->config_hash};
     (void)tt_store_put(d->store, &r); // the store counts what it refuses
     return TT_OK;
@@ -92,6 +126,7 @@ static void stop_store(struct tt_daemon *d)
 
     if (tt_store_close(&d->store, &err) != TT_OK)
         tt_log(TT_LOG_ERR, "the record: %s", err.msg);
+    close(d->database_lock);
 }
 
 static enum tt_code start_events(struct tt_daemon *d, struct tt_err *err)

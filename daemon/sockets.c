@@ -3,8 +3,12 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #define HWM          64
@@ -53,6 +57,33 @@ static enum tt_code make_folder(const char *path, struct tt_err *err)
     return TT_OK;
 }
 
+/* ZeroMQ takes an ipc path from whoever listens there: a living daemon would go deaf and say
+ * nothing.  What nobody answers at is left over and may go. */
+static enum tt_code refuse_taken(const char *path, struct tt_err *err)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    const size_t n = strlen(path);
+    bool taken;
+    int fd;
+
+    if (n >= sizeof to.sun_path)
+        return tt_fail(err, TT_ERANGE, "the path has %zu bytes, at most %zu are taken", n,
+                       sizeof to.sun_path - 1);
+    memcpy(to.sun_path, path, n);
+    if (*path == '@') // Linux's names that are no files
+        to.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return tt_fail(err, TT_EIO, "socket: %s", strerror(errno));
+    taken = connect(fd, (const struct sockaddr *)&to,
+                    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) == 0 ||
+            errno == EAGAIN; // it listens, with more waiting than it takes
+    close(fd);
+    if (taken)
+        return tt_fail(err, TT_EBUSY, "another program listens there");
+    return TT_OK;
+}
+
 static enum tt_code bind_one(void *socket, const char *endpoint, struct tt_err *err)
 {
     const bool ipc = !strncmp(endpoint, "ipc://", 6);
@@ -63,7 +94,8 @@ static enum tt_code bind_one(void *socket, const char *endpoint, struct tt_err *
                        "endpoint '%s' can be reached from other machines, wanted ipc:// or "
                        "tcp://127.0.0.1:PORT",
                        endpoint);
-    if (ipc && make_folder(endpoint + 6, err) != TT_OK)
+    if (ipc &&
+        (make_folder(endpoint + 6, err) != TT_OK || refuse_taken(endpoint + 6, err) != TT_OK))
         return tt_fail_in(err, "endpoint '%s'", endpoint);
     if (!ipc && strstr(endpoint, "[::1]")) {
         if (set(socket, ZMQ_IPV6, 1, err) != TT_OK)

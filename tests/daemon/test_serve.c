@@ -379,40 +379,64 @@ static void decisions_are_published_in_order(void **state)
     }
 }
 
-static void one_state_folder_has_one_daemon(void **state)
+/* Run a second daemon over that configuration; it must end with status 1 and say why. */
+static void expect_no_second(const char *config, const char *why)
 {
-    struct served other = d;
+    char path[96], log[96];
     int status = 0;
-    char log[96];
     char *text;
+    pid_t pid;
 
-    (void)state;
-    snprintf(other.config, sizeof other.config, "%s/other.yaml", d.dir);
-    {
-        char *config = read_file(d.config, &(size_t){0}), *at;
-
-        while ((at = strstr(config, ".sock")))
-            memcpy(at, ".othr", 5); // endpoints of its own
-        write_text(other.config, config);
-        free(config);
-    }
-    snprintf(other.dir, sizeof other.dir, "%s", "/nowhere"); // nobody is pinged
-    other.pid = fork();
-    if (other.pid == 0) {
-        snprintf(log, sizeof log, "%s/log2", d.dir);
-        if (!freopen(log, "a", stderr))
+    snprintf(path, sizeof path, "%s/other.yaml", d.dir);
+    snprintf(log, sizeof log, "%s/log2", d.dir);
+    write_text(path, config);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (!freopen(log, "w", stderr))
             _exit(3);
         execl(getenv("TTAD") ? getenv("TTAD") : "build/release/ttad", "ttad", "serve", "--config",
-              other.config, (char *)NULL);
+              path, (char *)NULL);
         _exit(3);
     }
-    assert_int_equal(waitpid(other.pid, &status, 0), other.pid);
+    for (int i = 0; i < WAIT_MS / 10 && waitpid(pid, &status, WNOHANG) != pid; i++)
+        nap(10);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 1)
+        kill(pid, SIGKILL);
+    assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 1);
-    snprintf(log, sizeof log, "%s/log2", d.dir);
     text = read_file(log, &(size_t){0});
-    assert_contains(text, "is used by another ttad");
+    assert_contains(text, why);
     free(text);
-    json_decref(infer(d.data, "s", "1", 4, 0));
+}
+
+static void what_one_daemon_has_no_other_takes(void **state)
+{
+    static const struct {
+        const char *sockets, *folder, *database, *why;
+    } rows[] = {
+        {".othr", "state", "", "state' is used by another ttad"},
+        {".othr", "other", "state/ttad.sqlite", "state/ttad.sqlite' is used by another ttad"},
+        {".sock", "other", "", ".sock': another program listens there"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *config = read_file(d.config, &(size_t){0}), *at, own[4096];
+
+        while ((at = strstr(config, ".sock")))
+            memcpy(at, "\1\1\1\1\1", 5);
+        while ((at = strstr(config, "\1\1\1\1\1")))
+            memcpy(at, rows[i].sockets, 5);
+        at = strstr(config, "state_dir:");
+        if (at)
+            memset(at, '#', 1); // a comment in its place
+        snprintf(own, sizeof own, "%s\nstate_dir: %s\ndatabase: \"%s\"\n", config, rows[i].folder,
+                 rows[i].database);
+        free(config);
+        expect_no_second(own, rows[i].why);
+        assert_true(is_up(&d)); // and a new client still finds the first one
+    }
 }
 
 static void closing_a_stream_frees_it_and_it_can_be_opened_again(void **state)
@@ -450,7 +474,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(kill_9_loses_nothing_that_was_acknowledged, up, down),
         cmocka_unit_test_setup_teardown(a_rollback_survives_a_restart, up, down),
         cmocka_unit_test_setup_teardown(decisions_are_published_in_order, up, down),
-        cmocka_unit_test_setup_teardown(one_state_folder_has_one_daemon, up, down),
+        cmocka_unit_test_setup_teardown(what_one_daemon_has_no_other_takes, up, down),
         cmocka_unit_test_setup_teardown(closing_a_stream_frees_it_and_it_can_be_opened_again, up,
                                         down),
     };
