@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/boot.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
-
-#include <sodium.h>
 
 #include "daemon/file.h"
 #include "daemon/job.h"
@@ -50,10 +50,10 @@ enum tt_code tt_boot_settings(struct tt_daemon *d, struct tt_err *err)
     char *text;
     size_t n;
 
-    if (sodium_init() < 0)
-        return tt_fail(err, TT_EIO, "no random numbers");
-    randombytes_buf(id, sizeof id);
-    sodium_bin2hex(d->boot_id, sizeof d->boot_id, id, sizeof id);
+    if (getrandom(id, sizeof id, 0) != (ssize_t)sizeof id)
+        return tt_fail(err, TT_EIO, "no random numbers: %s", strerror(errno));
+    for (size_t i = 0; i < sizeof id; i++)
+        (void)snprintf(d->boot_id + 2 * i, 3, "%02x", id[i]);
     if (tt_file_read(d->config, TT_SETTINGS_BYTES, &d->arena, &text, &n, err) != TT_OK)
         return err->code;
     tt_hash_bytes(text, n, d->config_hash);

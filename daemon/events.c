@@ -200,6 +200,7 @@ static struct event *make_event(const struct tt_record *r)
     struct tt_arena arena;
     struct event *ev;
     char *text;
+    size_t n;
 
     json_object_set_new(o, "stream", tt_json_text(r->stream));
     json_object_set_new(o, "ts_ms", json_integer(r->ts_ms));
@@ -207,17 +208,13 @@ static struct event *make_event(const struct tt_record *r)
     json_decref(o);
     if (!text)
         return NULL;
-    tt_arena_init(&arena, strlen(text) + sizeof *ev + 4 * (size_t)TT_ALIGN);
-    ev = TT_NEW(&arena, 1, struct event);
+    n = strlen(text);
+    tt_arena_init(&arena, sizeof *ev + n + (size_t)TT_ALIGN); // a limit, so no more is taken
+    ev = (struct event *)tt_arena_alloc(&arena, sizeof *ev + n, 1);
     if (ev) {
-        ev->json = tt_arena_strndup(&arena, text, strlen(text));
-        ev->n = strlen(text);
-        ev->topic = topic_of(r);
-        ev->arena = arena;
-        if (!ev->json) {
-            free_event(ev);
-            ev = NULL;
-        }
+        *ev =
+            (struct event){.arena = arena, .topic = topic_of(r), .json = (char *)(ev + 1), .n = n};
+        memcpy(ev->json, text, n);
     }
     free(text);
     return ev;

@@ -15,14 +15,14 @@ static bool is_image(const struct tt_wire_tensor *t, const struct tt_value *want
 
 /* The policy's preprocessing, or what the client says instead.  t outlives the result.  Floats
  * come in the model's own layout. */
-static struct tt_preprocess how(const struct tt_wire_tensor *t, const struct tt_policy *policy)
+static struct tt_preprocess how(struct tt_wire_tensor *t, const struct tt_policy *policy)
 {
     struct tt_preprocess p = policy->preprocess;
 
     if (t->prep) {
         p.scale = t->scale;
-        p.mean = (struct tt_floats){t->nmean, (double *)(uintptr_t)t->mean};
-        p.std = (struct tt_floats){t->nstd, (double *)(uintptr_t)t->std};
+        p.mean = (struct tt_floats){t->nmean, t->mean};
+        p.std = (struct tt_floats){t->nstd, t->std};
     }
     if (t->type != TT_UINT8)
         p.layout = TT_NCHW;
@@ -69,10 +69,10 @@ static enum tt_wire check_names(const struct tt_request *q, const struct tt_serv
     return TT_WIRE_OK;
 }
 
-enum tt_wire tt_input_check(const struct tt_request *q, const struct tt_served_model *m,
+enum tt_wire tt_input_check(struct tt_request *q, const struct tt_served_model *m,
                             const struct tt_policy *policy, int64_t max_rows, struct tt_refusal *r)
 {
-    const struct tt_wire_tensor *t = &q->inputs[0];
+    struct tt_wire_tensor *t = &q->inputs[0];
     struct tt_preprocess p;
     struct tt_err err;
 
@@ -103,10 +103,10 @@ static void prepare(const struct tt_preprocess *p, float *x, int64_t rows, int64
     }
 }
 
-void tt_input_read(const struct tt_request *q, const struct tt_served_model *m,
+void tt_input_read(struct tt_request *q, const struct tt_served_model *m,
                    const struct tt_policy *policy, float *out)
 {
-    const struct tt_wire_tensor *t = &q->inputs[0];
+    struct tt_wire_tensor *t = &q->inputs[0];
     const int64_t *chw = m->input->dim + 1;
     struct tt_preprocess p = how(t, policy);
 

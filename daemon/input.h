@@ -9,11 +9,11 @@
 #define TTAD_OUTPUT "logits"
 
 /* Whether an infer request is one that the model can answer. */
-enum tt_wire tt_input_check(const struct tt_request *q, const struct tt_served_model *m,
+enum tt_wire tt_input_check(struct tt_request *q, const struct tt_served_model *m,
                             const struct tt_policy *policy, int64_t max_rows, struct tt_refusal *r);
 
 /* The batch as the model wants it.  out [elements of the input]; the request was checked. */
-void tt_input_read(const struct tt_request *q, const struct tt_served_model *m,
+void tt_input_read(struct tt_request *q, const struct tt_served_model *m,
                    const struct tt_policy *policy, float *out);
 
 #endif

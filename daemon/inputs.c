@@ -26,13 +26,13 @@ size_t tt_dtype_size(enum tt_dtype type)
     return dtypes[type].size;
 }
 
-static enum tt_wire check_keys(const json_t *o, const char *const *known, const char *what,
+static enum tt_wire check_keys(json_t *o, const char *const *known, const char *what,
                                struct tt_refusal *r)
 {
     const char *key;
     json_t *v;
 
-    json_object_foreach((json_t *)(uintptr_t)o, key, v)
+    json_object_foreach(o, key, v)
     {
         const char *const *k = known;
 
@@ -196,7 +196,7 @@ enum tt_wire tt_proto_inputs(const json_t *list, const struct tt_frame *frames, 
                          "inputs has %d tensor%s, the message has %d tensor frame%s", n,
                          n == 1 ? "" : "s", nframes - 2, nframes == 3 ? "" : "s");
     for (int i = 0; i < n; i++) {
-        const json_t *o = json_array_get(list, (size_t)i);
+        json_t *o = json_array_get(list, (size_t)i);
         struct tt_wire_tensor *t = &ret->inputs[i];
 
         if (!json_is_object(o))
@@ -221,7 +221,7 @@ enum tt_wire tt_proto_outputs(const json_t *list, struct tt_request *ret, struct
         return tt_refuse(r, TT_WIRE_BAD_HEADER, "outputs has %zu tensors, wanted at most %d",
                          json_array_size(list), TTAD_WIRE_TENSORS);
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *o = json_array_get(list, i);
+        json_t *o = json_array_get(list, i);
 
         if (!json_is_object(o))
             return tt_refuse(r, TT_WIRE_BAD_HEADER, "outputs[%zu] is not an object", i);

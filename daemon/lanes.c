@@ -106,9 +106,10 @@ static struct tt_lane *find_place(struct tt_lanes *l)
         if (atomic_load(&lane->refs) || !is_closed(lane))
             continue;
         at = &l->bucket[hash(lane->name)];
-        while (*at != lane)
+        while (*at && *at != lane)
             at = &(*at)->next;
-        *at = lane->next;
+        if (*at)
+            *at = lane->next;
         return lane;
     }
     return NULL;
@@ -117,14 +118,11 @@ static struct tt_lane *find_place(struct tt_lanes *l)
 /* The worker with the fewest lanes. */
 static struct tt_worker *choose_worker(const struct tt_lanes *l)
 {
-    struct tt_worker *best = NULL;
+    struct tt_worker *best = &l->daemon->workers[0];
 
-    for (int i = 0; i < l->daemon->settings->workers; i++) {
-        struct tt_worker *w = &l->daemon->workers[i];
-
-        if (!best || w->lanes < best->lanes)
-            best = w;
-    }
+    for (int i = 1; i < l->daemon->settings->workers; i++)
+        if (l->daemon->workers[i].lanes < best->lanes)
+            best = &l->daemon->workers[i];
     best->lanes++;
     return best;
 }
@@ -191,31 +189,36 @@ static void begin(struct tt_lanes *l, struct tt_lane *lane, const struct tt_requ
     pthread_mutex_unlock(&lane->worker->lock);
 }
 
+/* Open the stream of q: in *lane, which was closed, or, when that is NULL, in a place for it. */
+static enum tt_wire open_lane(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **lane,
+                              struct tt_refusal *r)
+{
+    const struct tt_served_model *model = NULL;
+    const struct tt_policy *policy = NULL;
+    const bool fresh = !*lane;
+
+    if (check_names(l, q, &model, &policy, r))
+        return r->code;
+    if (fresh)
+        *lane = find_place(l);
+    if (!*lane) {
+        (void)tt_refuse(r, TT_WIRE_BUSY, "%d streams are open, the limit is %d", l->n, l->max);
+        r->retry_after_ms = 1000;
+        return r->code;
+    }
+    begin(l, *lane, q, model, policy, fresh);
+    return TT_WIRE_OK;
+}
+
 enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **ret,
                            struct tt_refusal *r)
 {
-    const struct tt_served_model *model;
-    const struct tt_policy *policy;
-    enum tt_wire code = TT_WIRE_OK;
     struct tt_lane *lane;
+    enum tt_wire code;
 
     pthread_mutex_lock(&l->lock);
     lane = look_up(l, q->stream);
-    if (lane && !is_closed(lane)) {
-        code = check_same(l, lane, q, r);
-    } else {
-        const bool fresh = !lane;
-
-        code = check_names(l, q, &model, &policy, r);
-        if (!code && fresh)
-            lane = find_place(l);
-        if (!code && !lane) {
-            code = tt_refuse(r, TT_WIRE_BUSY, "%d streams are open, the limit is %d", l->n, l->max);
-            r->retry_after_ms = 1000;
-        }
-        if (!code)
-            begin(l, lane, q, model, policy, fresh);
-    }
+    code = lane && !is_closed(lane) ? check_same(l, lane, q, r) : open_lane(l, q, &lane, r);
     if (!code) {
         atomic_fetch_add(&lane->refs, 1);
         *ret = lane;

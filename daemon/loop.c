@@ -203,6 +203,18 @@ static void take_job(struct tt_loop *l, struct tt_job *job, int nframes, size_t 
         refuse(l, job, &r);
 }
 
+static bool receive_frame(struct tt_loop *l, zmq_msg_t *f, bool *ret_more, size_t *bytes)
+{
+    zmq_msg_init(f);
+    if (zmq_msg_recv(f, l->socket, ZMQ_DONTWAIT) < 0) {
+        zmq_msg_close(f);
+        return false;
+    }
+    *bytes += zmq_msg_size(f);
+    *ret_more = zmq_msg_more(f);
+    return true;
+}
+
 /* Receive one message whole; false: there is none. */
 static bool receive(struct tt_loop *l)
 {
@@ -226,17 +238,15 @@ static bool receive(struct tt_loop *l)
         memcpy(job->identity, zmq_msg_data(&identity), job->nidentity);
     }
     for (bool more = zmq_msg_more(&identity); more; n++) {
-        zmq_msg_t extra, *f = job && n < 2 + TTAD_WIRE_TENSORS ? &job->frame[n] : &extra;
+        const bool keep = job && n < 2 + TTAD_WIRE_TENSORS;
+        zmq_msg_t extra;
 
-        zmq_msg_init(f);
-        if (zmq_msg_recv(f, l->socket, ZMQ_DONTWAIT) < 0)
+        if (!receive_frame(l, keep ? &job->frame[n] : &extra, &more, &bytes))
             break; // not seen: a message arrives whole
-        bytes += zmq_msg_size(f);
-        more = zmq_msg_more(f);
-        if (f == &extra)
-            zmq_msg_close(f);
-        else
+        if (keep)
             job->nframes = n + 1;
+        else
+            zmq_msg_close(&extra);
     }
     zmq_msg_close(&identity);
     if (job)

@@ -12,8 +12,6 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#include <sodium.h>
-
 #include "daemon/boot.h"
 #include "daemon/job.h"
 #include "daemon/lanes.h"

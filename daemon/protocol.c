@@ -157,14 +157,14 @@ static enum tt_wire read_op(const json_t *root, enum tt_door door, struct tt_req
     return unknown_op(op, door, r);
 }
 
-static enum tt_wire check_keys(const json_t *root, struct tt_refusal *r)
+static enum tt_wire check_keys(json_t *root, struct tt_refusal *r)
 {
     static const char *const known[] = {"op",     "id",         "model_name", "model_version",
                                         "action", "parameters", "inputs",     "outputs"};
     const char *key;
     json_t *v;
 
-    json_object_foreach((json_t *)(uintptr_t)root, key, v)
+    json_object_foreach(root, key, v)
     {
         size_t i = 0;
 

@@ -64,21 +64,24 @@ static void *copy(struct tt_arena *arena, const void *from, size_t n)
 
 void tt_replays_keep(struct tt_replays *r, const struct tt_job *job)
 {
-    const size_t bytes = job->nheader + job->ntensor;
+    const size_t bytes = job->nheader + (job->tensor ? job->ntensor : 0);
     struct kept *k;
+    char *all;
 
     if (!job->request.id[0] || bytes > TT_REPLAY_BYTES)
         return;
     while (r->n == TT_REPLAYS || r->bytes + bytes > TT_REPLAY_BYTES)
         drop_oldest(r);
     k = &r->kept[(r->first + r->n) % TT_REPLAYS];
-    tt_arena_init(&k->arena, bytes + 8 * (size_t)TT_ALIGN); // a limit, so no more is taken
-    k->header = copy(&k->arena, job->header, job->nheader);
-    k->tensor = job->tensor ? copy(&k->arena, job->tensor, job->ntensor) : NULL;
-    if (!k->header || (job->tensor && !k->tensor)) {
-        tt_arena_release(&k->arena);
+    tt_arena_init(&k->arena, bytes + (size_t)TT_ALIGN); // a limit, so no more is taken
+    all = tt_arena_alloc(&k->arena, bytes, 1);
+    if (!all)
         return;
-    }
+    memcpy(all, job->header, job->nheader);
+    if (job->tensor)
+        memcpy(all + job->nheader, job->tensor, job->ntensor);
+    k->header = all;
+    k->tensor = job->tensor ? all + job->nheader : NULL;
     memcpy(k->id, job->request.id, sizeof k->id);
     k->nheader = job->nheader;
     k->ntensor = job->tensor ? job->ntensor : 0;

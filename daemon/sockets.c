@@ -84,12 +84,23 @@ static enum tt_code refuse_taken(const char *path, struct tt_err *err)
     return TT_OK;
 }
 
+/* tcp://127.x.y.z:port in digits, or tcp://[::1]:port; a name could be anybody's. */
+static bool is_loopback(const char *endpoint)
+{
+    const size_t head = strlen("tcp://127.");
+
+    if (!strncmp(endpoint, "tcp://[::1]:", strlen("tcp://[::1]:")))
+        return true;
+    if (strncmp(endpoint, "tcp://127.", head) != 0)
+        return false;
+    return endpoint[head + strspn(endpoint + head, "0123456789.")] == ':';
+}
+
 static enum tt_code bind_one(void *socket, const char *endpoint, struct tt_err *err)
 {
     const bool ipc = !strncmp(endpoint, "ipc://", 6);
 
-    if (!ipc && strncmp(endpoint, "tcp://127.", 10) != 0 &&
-        strncmp(endpoint, "tcp://[::1]:", 12) != 0)
+    if (!ipc && !is_loopback(endpoint))
         return tt_fail(err, TT_EDENIED,
                        "endpoint '%s' can be reached from other machines, wanted ipc:// or "
                        "tcp://127.0.0.1:PORT",

@@ -196,7 +196,7 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
     const struct tt_served_model *model;
     const struct tt_policy *policy;
     struct tt_stream *s = NULL;
-    struct tt_plan *plan;
+    struct tt_plan *plan = NULL;
     const char *name;
 
     if (lane->stream)
@@ -240,7 +240,7 @@ static bool close_lane(void *arg, struct tt_lane *lane)
 {
     struct tt_worker *w = arg;
     struct tt_stream *s = lane->stream;
-    struct tt_plan *plan;
+    struct tt_plan *plan = NULL;
     struct tt_err err;
 
     if (lane->worker != w)

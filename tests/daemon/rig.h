@@ -23,7 +23,8 @@
 struct rig {
     struct tt_arena arena;
     struct tt_model *model;
-    struct tt_npy images, labels;
+    struct tt_npy images;
+    char *image_bytes;
     char dir[64]; // of snapshots
     /* what was told */
     int n[TT_NRECORDS];
@@ -79,16 +80,6 @@ static int64_t rig_decision(void *ctx)
     return ++((struct rig *)ctx)->decisions;
 }
 
-static void rig_read_npy(const char *path, struct tt_npy *ret)
-{
-    struct tt_err err;
-    size_t n;
-    char *bytes = read_file(path, &n);
-
-    if (tt_npy_read(bytes, n, ret, &err) != TT_OK)
-        fail_msg("%s: %s", path, err.msg);
-}
-
 static void rig_up(struct rig *r)
 {
     struct tt_err err;
@@ -100,8 +91,8 @@ static void rig_up(struct rig *r)
     if (tt_model_read_onnx(bytes, n, 0, &r->model, &err) != TT_OK)
         fail_msg("%s", err.msg);
     free(bytes);
-    rig_read_npy("models/fashion_test_images.npy", &r->images);
-    rig_read_npy("models/fashion_test_labels.npy", &r->labels);
+    r->image_bytes = read_file("models/fashion_test_images.npy", &n);
+    assert_int_equal(tt_npy_read(r->image_bytes, n, &r->images, &err), TT_OK);
     snprintf(r->dir, sizeof r->dir, "/tmp/ttad-test-XXXXXX");
     assert_non_null(mkdtemp(r->dir));
 }
@@ -112,6 +103,7 @@ static void rig_down(struct rig *r)
 
     snprintf(command, sizeof command, "rm -rf '%s'", r->dir);
     assert_int_equal(system(command), 0);
+    free(r->image_bytes);
     tt_model_free(r->model);
     tt_arena_release(&r->arena);
 }
