@@ -157,7 +157,7 @@ class RealDaemon(unittest.TestCase):
         self.assertEqual((got["version"], got["n"], got["correct"]), (first.version, 64, right))
         with self.assertRaises(ttad.BadRequest):
             self.client.feedback(first.id, self.labels[:64], "labelled")
-        with self.assertRaises(ttad.NotFound):
+        with self.assertRaisesRegex(ttad.BadRequest, "'never asked' is not remembered"):
             self.client.feedback("never asked", self.labels[:64], "labelled")
 
     def test_nan_is_answered_and_not_learnt_from(self):
