@@ -3,6 +3,8 @@
  * ttad adapt: a policy over an array, by the functions that the daemon's workers call, with the
  * frozen model beside it on the same batches.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <omp.h>
@@ -33,7 +35,7 @@ struct run {
     struct tt_stream *stream;
     const char *outputs;
     bool json, tty;
-    int64_t batch, threads;
+    int64_t threads;
     float *x, *logits, *frozen, *source, *all;
     double *adapt_ms, *frozen_ms;
     int64_t batches, correct, frozen_correct, adapted, skipped;
@@ -74,9 +76,23 @@ static int64_t put(void *ctx, const struct tt_record *r)
     return 0;
 }
 
+/* Before hours of work, not after; what is there already stays until there is better. */
+static enum tt_code open_outputs(const struct run *r, struct tt_err *err)
+{
+    int fd;
+
+    if (!r->outputs)
+        return TT_OK;
+    fd = open(r->outputs, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return tt_fail(err, TT_EIO, "%s: cannot be written: %s", r->outputs, strerror(errno));
+    close(fd);
+    return TT_OK;
+}
+
 static enum tt_code begin(struct run *r, struct tt_err *err)
 {
-    int64_t n = r->batch, C;
+    int64_t n = r->o.batch, C;
     struct tt_stream_spec spec = {.name = "offline",
                                   .model_name = "model",
                                   .model = r->o.model,
@@ -98,11 +114,7 @@ static enum tt_code begin(struct run *r, struct tt_err *err)
         !r->adapt_ms || !r->frozen_ms)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     tt_plan_source(r->o.plan, r->source);
-    for (int64_t i = 0; r->o.label && i < r->o.n; i++)
-        if (r->o.label[i] >= C)
-            return tt_fail(err, TT_ERANGE, "label %lld is %d, the model has %lld classes",
-                           (long long)i, r->o.label[i], (long long)C);
-    return TT_OK;
+    return open_outputs(r, err);
 }
 
 static int64_t count_correct(const struct run *r, int64_t first, int64_t n, const float *logits)
@@ -175,7 +187,7 @@ static enum tt_code write_outputs(const struct run *r, struct tt_err *err)
     n = tt_npy_header(header, 2, dim);
     f = fopen(r->outputs, "wb");
     if (!f)
-        return tt_fail(err, TT_EIO, "%s: cannot be written", r->outputs);
+        return tt_fail(err, TT_EIO, "%s: cannot be written: %s", r->outputs, strerror(errno));
     ok = fwrite(header, 1, n, f) == n && fwrite(r->all, 4, floats, f) == floats;
     if (fclose(f) || !ok)
         return tt_fail(err, TT_EIO, "%s: could not be written whole", r->outputs);
@@ -196,7 +208,7 @@ static void print_json(struct run *r)
             json_object_set_new(skips, tt_skip_name((enum tt_skip)i), json_integer(r->skips[i]));
     j = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:f, s:f, s:I, s:I}", //
                   "engine", r->o.policy->method.preset, "policy_hash", r->o.policy->hash, "samples",
-                  (json_int_t)r->o.n, "batch", (json_int_t)r->batch, "batches",
+                  (json_int_t)r->o.n, "batch", (json_int_t)r->o.batch, "batches",
                   (json_int_t)r->batches, "samples_adapted", (json_int_t)r->adapted,
                   "samples_skipped", (json_int_t)r->skipped, "skipped", skips, "decisions",
                   (json_int_t)r->decisions, "threads", (json_int_t)r->threads, "frozen_ms",
@@ -218,7 +230,7 @@ static void print_text(struct run *r)
 
     printf("engine      %s, policy %s\n", r->o.policy->method.preset, r->o.policy->name);
     printf("samples     %lld in %lld batches of %lld\n", (long long)r->o.n, (long long)r->batches,
-           (long long)r->batch);
+           (long long)r->o.batch);
     printf("adapted     %lld samples, %lld skipped", (long long)r->adapted, (long long)r->skipped);
     for (int i = 1; i < TT_NSKIPS; i++)
         if (r->skips[i]) {
@@ -242,8 +254,8 @@ static enum tt_code run_all(struct run *r, const struct tt_offline_spec *spec, s
 {
     if (tt_offline_open(&r->o, spec, err) != TT_OK || begin(r, err) != TT_OK)
         return err->code;
-    for (int64_t i = 0; i < r->o.n; i += r->batch) {
-        int64_t n = r->o.n - i < r->batch ? r->o.n - i : r->batch;
+    for (int64_t i = 0; i < r->o.n; i += r->o.batch) {
+        int64_t n = r->o.n - i < r->o.batch ? r->o.n - i : r->o.batch;
 
         if (one_batch(r, i, n, err) != TT_OK)
             return tt_fail_in(err, "samples %lld to %lld", (long long)i, (long long)(i + n - 1));
@@ -258,8 +270,8 @@ static enum tt_code run_all(struct run *r, const struct tt_offline_spec *spec, s
 int tt_cmd_adapt(int argc, char **argv)
 {
     static const char *const orders[] = {"given", "shuffle", "sorted"};
-    struct run r = {.batch = 64, .threads = 1};
-    struct tt_offline_spec spec = {0};
+    struct run r = {.threads = 1};
+    struct tt_offline_spec spec = {.batch = 64};
     const char *order = "given", *plain[1];
     bool help = false;
     struct tt_err err;
@@ -270,7 +282,7 @@ int tt_cmd_adapt(int argc, char **argv)
         {.name = "--labels", .text = &spec.labels},
         {.name = "--outputs", .text = &r.outputs},
         {.name = "--order", .text = &order},
-        {.name = "--batch", .number = &r.batch, .min = 1, .max = 65536},
+        {.name = "--batch", .number = &spec.batch, .min = 1, .max = 65536},
         {.name = "--seed", .number = &spec.seed, .max = INT64_MAX},
         {.name = "--threads", .number = &r.threads, .min = 1, .max = 256},
         {.name = "--json", .on = &r.json},
@@ -281,12 +293,22 @@ int tt_cmd_adapt(int argc, char **argv)
         return 2;
     while (spec.order < TT_NORDERS && strcmp(order, orders[spec.order]) != 0)
         spec.order++;
-    if (help || n != 1 || !spec.policy || !spec.inputs || spec.order == TT_NORDERS) {
-        fputs(usage, help ? stdout : stderr);
-        return help ? 0 : 2;
+    if (help) {
+        fputs(usage, stdout);
+        return 0;
+    }
+    if (n != 1 || !spec.policy || !spec.inputs || spec.order == TT_NORDERS) {
+        if (spec.order == TT_NORDERS)
+            fprintf(stderr, "ttad adapt: --order: '%s', want given, shuffle or sorted\n", order);
+        else
+            fprintf(stderr, "ttad adapt: %s is missing\n",
+                    n != 1         ? "MODEL"
+                    : !spec.policy ? "--policy"
+                                   : "--inputs");
+        fputs(usage, stderr);
+        return 2;
     }
     spec.model = plain[0];
-    spec.batch = r.batch;
     r.tty = isatty(STDERR_FILENO);
     omp_set_num_threads((int)r.threads);
     if (run_all(&r, &spec, &err) != TT_OK) {

@@ -58,6 +58,14 @@ static enum tt_code read_array(struct tt_offline *o, const char *path, struct tt
     return TT_OK;
 }
 
+static const char *type_name(enum tt_npy_type type)
+{
+    static const char *const names[TT_NPY_NTYPES] = {"uint8", "int32", "int64", "float32",
+                                                     "float64"};
+
+    return names[type];
+}
+
 static int64_t label_at(const struct tt_npy *a, int64_t i)
 {
     const char *p = (const char *)a->data + (size_t)i * tt_npy_size(a->type);
@@ -76,24 +84,29 @@ static int64_t label_at(const struct tt_npy *a, int64_t i)
 
 static enum tt_code read_labels(struct tt_offline *o, const char *path, struct tt_err *err)
 {
+    const int64_t classes = tt_plan_classes(o->plan);
     struct tt_npy a = {.ndim = 0};
+    char shape[TT_SHAPE_TEXT];
 
     if (!path)
         return TT_OK;
     if (read_array(o, path, &a, err) != TT_OK)
         return err->code;
     if (a.ndim != 1 || a.n != o->n || a.type == TT_NPY_F32 || a.type == TT_NPY_F64)
-        return tt_fail(err, TT_ESHAPE, "%s: want %lld labels of uint8, int32 or int64", path,
-                       (long long)o->n);
+        return tt_fail(
+            err, TT_ESHAPE,
+            "%s: %s of shape %s, want %lld labels of uint8, int32 or int64, shape [%lld]", path,
+            type_name(a.type), tt_shape_text(a.dim, a.ndim, shape, sizeof shape), (long long)o->n,
+            (long long)o->n);
     o->label = TT_NEW(&o->arena, o->n, int32_t);
     if (!o->label)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     for (int64_t i = 0; i < o->n; i++) {
         int64_t v = label_at(&a, i);
 
-        if (v < 0 || v > INT32_MAX)
-            return tt_fail(err, TT_ERANGE, "%s: label %lld is %lld, want a class", path,
-                           (long long)i, (long long)v);
+        if (v < 0 || v >= classes)
+            return tt_fail(err, TT_ERANGE, "%s: label %lld is %lld, want 0 to %lld", path,
+                           (long long)i, (long long)v, (long long)classes - 1);
         o->label[i] = (int32_t)v;
     }
     return TT_OK;
@@ -137,9 +150,8 @@ static enum tt_code check_inputs(struct tt_offline *o, const char *path, struct 
 {
     const struct tt_value *want = tt_plan_input(o->plan);
     char a[TT_SHAPE_TEXT], b[TT_SHAPE_TEXT];
-    bool fits = o->inputs.ndim == want->ndim && o->inputs.ndim > 0 && o->inputs.dim[0] > 0;
+    bool fits = o->inputs.ndim == want->ndim;
 
-    o->n = o->inputs.ndim > 0 ? o->inputs.dim[0] : 0;
     o->images = o->inputs.type == TT_NPY_U8 && want->ndim == 4;
     if (o->images) {
         if (tt_preprocess_check(&o->policy->preprocess, o->inputs.ndim, o->inputs.dim, want, err) !=
@@ -148,7 +160,8 @@ static enum tt_code check_inputs(struct tt_offline *o, const char *path, struct 
         return TT_OK;
     }
     if (o->inputs.type != TT_NPY_F32)
-        return tt_fail(err, TT_EUNSUPPORTED, "%s: want float32, or uint8 images", path);
+        return tt_fail(err, TT_EUNSUPPORTED, "%s: %s, want float32, or uint8 images", path,
+                       type_name(o->inputs.type));
     for (int i = 1; fits && i < want->ndim; i++)
         fits = o->inputs.dim[i] == want->dim[i];
     if (!fits)
@@ -158,14 +171,27 @@ static enum tt_code check_inputs(struct tt_offline *o, const char *path, struct 
     return TT_OK;
 }
 
+/* Read the inputs; batches have no more rows than there are. */
+static enum tt_code read_inputs(struct tt_offline *o, const struct tt_offline_spec *s,
+                                struct tt_err *err)
+{
+    if (read_array(o, s->inputs, &o->inputs, err) != TT_OK)
+        return err->code;
+    if (o->inputs.ndim == 0 || o->inputs.n == 0)
+        return tt_fail(err, TT_ESHAPE, "%s: no rows", s->inputs);
+    o->n = o->inputs.dim[0];
+    o->batch = s->batch < o->n ? s->batch : o->n;
+    return TT_OK;
+}
+
 enum tt_code tt_offline_open(struct tt_offline *o, const struct tt_offline_spec *s,
                              struct tt_err *err)
 {
     *o = (struct tt_offline){0};
     tt_arena_init(&o->arena, 0);
     if (read_model(o, s->model, err) != TT_OK || read_policy(o, s->policy, err) != TT_OK ||
-        read_array(o, s->inputs, &o->inputs, err) != TT_OK ||
-        tt_plan_new(o->model, &o->policy->method, s->batch, &o->plan, err) != TT_OK ||
+        read_inputs(o, s, err) != TT_OK ||
+        tt_plan_new(o->model, &o->policy->method, o->batch, &o->plan, err) != TT_OK ||
         check_inputs(o, s->inputs, err) != TT_OK || read_labels(o, s->labels, err) != TT_OK ||
         order_rows(o, s->order, s->seed, err) != TT_OK)
         return err->code;

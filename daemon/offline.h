@@ -26,6 +26,7 @@ struct tt_offline {
     struct tt_npy inputs;
     bool images;    // UINT8, through the policy's preprocess
     int64_t n;      // samples
+    int64_t batch;  // rows of all batches but the last
     int64_t *index; // [n] the order that they come in
     int32_t *label; // [n] by place in the file; NULL: none given
     size_t floats;  // a row

@@ -40,8 +40,7 @@ listen: {{data: "{dir}/data.sock", control: "{dir}/control.sock", events: "{dir}
 models:
   - {{name: fashion, path: "{model}"}}
 policies:
-  - {{name: source, path: source.yaml}}
-  - {{name: tent, path: tent.yaml}}
+{policies}
 threads_per_worker: 1
 limits: {{max_batch_rows: 64}}
 """
@@ -50,12 +49,15 @@ limits: {{max_batch_rows: 64}}
 class Daemon:
     """ttad serve in a temporary folder, ended by its own process id."""
 
-    def __init__(self):
+    def __init__(self, policies=None):
+        """Policies by name, as YAML."""
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="ttad-test-"))
-        for preset in ("source", "tent"):
-            (self.dir / f"{preset}.yaml").write_text(POLICY.format(preset=preset))
+        policies = policies or {p: POLICY.format(preset=p) for p in ("source", "tent")}
+        for name, text in policies.items():
+            (self.dir / f"{name}.yaml").write_text(text)
+        rows = "\n".join(f"  - {{name: {name}, path: {name}.yaml}}" for name in policies)
         config = self.dir / "ttad.yaml"
-        config.write_text(CONFIG.format(dir=f"ipc://{self.dir}", model=MODEL))
+        config.write_text(CONFIG.format(dir=f"ipc://{self.dir}", model=MODEL, policies=rows))
         self.log = self.dir / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
