@@ -262,8 +262,8 @@ struct tt_settings *tt_settings_read(const char *file, const char *text, size_t 
 {
     struct reader r = {.arena = arena, .d = d, .run_dir = run_dir};
     struct tt_settings *ret = TT_NEW(arena, 1, struct tt_settings);
-    struct tt_ynode *tree = tt_yaml_read(text, len, arena, d);
     int errors = d->errors;
+    struct tt_ynode *tree = tt_yaml_read(text, len, arena, d);
 
     if (!tree)
         return NULL;

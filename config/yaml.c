@@ -22,6 +22,7 @@ struct reader {
     struct tt_diags *d;
     struct tt_ynode *root;
     int documents, depth;
+    int borne; // errors after which the tree is whole all the same
     bool done; // the end, or nothing sensible can follow
     struct frame stack[TT_YAML_DEPTH];
 };
@@ -139,10 +140,12 @@ static void explain_failure(struct reader *r)
 static void take_key(struct reader *r, struct frame *f, const char *key, int line, int col)
 {
     const struct tt_ynode *same = tt_yaml_get(f->node, key);
+    int errors = r->d->errors;
 
     if (same)
         tt_diag_error(r->d, line, col, "key '%.40s' is given twice, first in line %d", key,
                       same->key_line);
+    r->borne += r->d->errors - errors;
     if (!*key)
         tt_diag_error(r->d, line, col, "a key without a name");
     f->key = key;
@@ -253,12 +256,15 @@ static void on_open(struct reader *r, enum tt_ytype type, const yaml_mark_t *at)
 static void refuse_anchor(struct reader *r, const yaml_char_t *anchor, const yaml_char_t *tag,
                           const yaml_mark_t *at)
 {
+    int errors = r->d->errors;
+
     if (anchor)
         tt_diag_error(r->d, line_of(at), col_of(at), "anchor '&%.40s': anchors are not read",
                       (const char *)anchor);
     if (tag)
         tt_diag_error(r->d, line_of(at), col_of(at), "tag '%.40s': tags are not read",
                       (const char *)tag);
+    r->borne += r->d->errors - errors;
 }
 
 static void on_document(struct reader *r, const yaml_event_t *e)
@@ -346,7 +352,7 @@ struct tt_ynode *tt_yaml_read(const char *text, size_t len, struct tt_arena *are
         yaml_event_delete(&e);
     }
     yaml_parser_delete(&r.parser);
-    if (d->errors > errors)
+    if (d->errors - errors > r.borne)
         return NULL;
     if (!r.root) {
         yaml_mark_t start = {0, 0, 0};

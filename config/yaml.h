@@ -26,7 +26,9 @@ struct tt_ynode {
     const char *preset;            // merged in from that preset; NULL: from the file itself
 };
 
-/* The tree of text, in arena; NULL when d got an error (or memory ran out, which is one).
+/* The tree of text, in arena; NULL when d got an error (or memory ran out, which is one) that
+ * leaves none.  A key given twice, an anchor or a tag is an error, and the tree is there all the
+ * same, so that what else is wrong can be told with it: who calls looks at d->errors, too.
  * An empty text is an empty map. */
 struct tt_ynode *tt_yaml_read(const char *text, size_t len, struct tt_arena *arena,
                               struct tt_diags *d);

@@ -41,7 +41,8 @@ static enum tt_code read_policy(struct tt_offline *o, const char *path, struct t
     o->policy = tt_policy_read(path, text, n, &o->arena, &d);
     fputs(tt_diags_text(&d), stderr);
     if (!o->policy)
-        return tt_fail(err, TT_EPARSE, "%s: %d mistakes", path, d.errors + d.dropped);
+        return tt_fail(err, TT_EPARSE, "%s: %d mistake%s", path, d.errors,
+                       d.errors == 1 ? "" : "s");
     return TT_OK;
 }
 

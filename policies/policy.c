@@ -324,9 +324,9 @@ static struct tt_policy *read_tree(const char *file, const struct tt_ynode *tree
 struct tt_policy *tt_policy_read(const char *file, const char *text, size_t len,
                                  struct tt_arena *arena, struct tt_diags *d)
 {
+    int errors = d->errors;
     struct tt_ynode *tree = tt_yaml_read(text, len, arena, d);
     struct tt_policy *p;
-    int errors = d->errors;
 
     if (tree)
         tree = tt_preset_merge(tree, arena, d);

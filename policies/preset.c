@@ -168,7 +168,7 @@ static struct tt_ynode *read_preset(const char *text, const char *name, struct t
 
     tt_diags_init(&own, arena, name, text, strlen(text));
     tree = tt_yaml_read(text, strlen(text), arena, &own);
-    if (tree)
+    if (tree && !own.errors)
         return tree;
     tt_diags_err(&own, &err);
     tt_diag_error(d, 0, 0, "preset %s", err.msg);

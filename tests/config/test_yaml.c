@@ -23,10 +23,15 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* The tree, for one whom every error stops. */
 static struct tt_ynode *read_text(const char *text, size_t n)
 {
+    struct tt_ynode *root;
+
     tt_diags_init(&diags, &arena, "t.yaml", text, n);
-    return tt_yaml_read(text, n, &arena, &diags);
+    root = tt_yaml_read(text, n, &arena, &diags);
+    assert_true(root || diags.errors);
+    return diags.errors ? NULL : root;
 }
 
 static void every_node_knows_its_place(void **state)
@@ -182,6 +187,29 @@ static void mistakes_are_shown_in_their_lines(void **state)
                         "    | ^\n");
 }
 
+static void a_key_given_twice_an_anchor_and_a_tag_leave_the_tree(void **state)
+{
+    static const struct {
+        const char *text;
+        int errors, n; // entries of the map; 0: there is no tree
+    } rows[] = {
+        {"a: 1\nb: 2\na: {c: 3}\n", 1, 3}, {"a: &x 1\nb: !!int 2\n", 2, 2},
+        {"a: &x 1\nb: *x\n", 2, 0},        {"a: 1\na: 2\nb: [\n", 2, 0},
+        {"a: 1\na: 2\n[b]: 3\n", 2, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *text = rows[i].text;
+        struct tt_ynode *root;
+
+        tt_diags_init(&diags, &arena, "t.yaml", text, strlen(text));
+        root = tt_yaml_read(text, strlen(text), &arena, &diags);
+        assert_int_equal(diags.errors, rows[i].errors);
+        assert_int_equal(root ? root->n : 0, rows[i].n);
+    }
+}
+
 static void many_mistakes_are_counted_and_long_lines_cut(void **state)
 {
     char text[6000];
@@ -253,6 +281,7 @@ int main(void)
         cmocka_unit_test(a_billion_laughs_are_refused_before_they_grow),
         cmocka_unit_test(huge_keys_and_long_maps_are_refused),
         cmocka_unit_test(mistakes_are_shown_in_their_lines),
+        cmocka_unit_test(a_key_given_twice_an_anchor_and_a_tag_leave_the_tree),
         cmocka_unit_test(many_mistakes_are_counted_and_long_lines_cut),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(near_words_are_found_and_far_ones_are_not),

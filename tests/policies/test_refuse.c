@@ -190,7 +190,9 @@ static void all_mistakes_are_told_at_once_in_order(void **state)
                                "guards:\n"
                                "  - {name: g, signal: loss, action: rolback}\n"
                                "predict: {order: beforehand}\n"
-                               "colour: red\n";
+                               "colour: red\n"
+                               "preset: tent\n"
+                               "name: !!str x\n";
     static const char *const lines[] = {
         "p.yaml:2:8: steps: 0 is outside [1, 64]\n  2 | steps: 0\n    |        ^\n",
         "p.yaml:3:17: lr: found 'nan', want a number\n",
@@ -199,12 +201,14 @@ static void all_mistakes_are_told_at_once_in_order(void **state)
         "'rollback'\n",
         "p.yaml:6:18: order: 'beforehand' is not one of before|after|last\n",
         "p.yaml:7:1: unknown key 'colour', known here: version, name, preset, steps, select",
+        "p.yaml:8:1: key 'preset' is given twice, first in line 1\n",
+        "p.yaml:9:7: tag '",
     };
     const char *told, *last;
 
     (void)state;
     assert_null(read_policy(text, strlen(text), &arena));
-    assert_int_equal(diags.errors, 6);
+    assert_int_equal(diags.errors, 8);
     told = last = tt_diags_text(&diags);
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         const char *at = strstr(told, lines[i]);
