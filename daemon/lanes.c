@@ -135,13 +135,13 @@ static enum tt_wire check_names(const struct tt_lanes *l, const struct tt_reques
 
     *ret_model = tt_daemon_model(d, q->model);
     if (!*ret_model)
-        return tt_refuse(r, TT_WIRE_NO_MODEL, "model '%s' is not served; '%s'%s is", q->model,
-                         d->models[0].name, d->settings->nmodels > 1 ? " and others" : "");
+        return tt_refuse(r, TT_WIRE_NO_MODEL, "model '%s' is not served; '%s'%s", q->model,
+                         d->models[0].name, d->settings->nmodels > 1 ? " and others are" : " is");
     *ret_policy = tt_daemon_policy(d, q->policy);
     if (!*ret_policy)
-        return tt_refuse(r, TT_WIRE_BAD_HEADER, "policy '%s' is not configured; '%s'%s is",
-                         q->policy, d->settings->npolicies ? d->policies[0].name : "",
-                         d->settings->npolicies > 1 ? " and others" : "");
+        return tt_refuse(r, TT_WIRE_BAD_HEADER, "policy '%s' is not configured; '%s'%s", q->policy,
+                         d->settings->npolicies ? d->policies[0].name : "",
+                         d->settings->npolicies > 1 ? " and others are" : " is");
     return TT_WIRE_OK;
 }
 

@@ -103,7 +103,8 @@ static const char *type_name(const json_t *v)
     return names[json_typeof(v)];
 }
 
-/* The text of a key; absent leaves ret alone.  where is "" or "parameters.". */
+/* The text of a key, one line of it: it is printed in logs and on terminals.  Absent leaves ret
+ * alone.  where is "" or "parameters.". */
 static enum tt_wire take_text(const json_t *o, const char *where, const char *key, char *ret,
                               size_t max, struct tt_refusal *r)
 {
@@ -119,6 +120,13 @@ static enum tt_wire take_text(const json_t *o, const char *where, const char *ke
     if (n > max)
         return tt_refuse(r, TT_WIRE_BAD_HEADER, "%s%s is %zu bytes long, the limit is %zu", where,
                          key, n, max);
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char c = (unsigned char)json_string_value(v)[i];
+
+        if (c < 0x20 || c == 0x7f)
+            return tt_refuse(r, TT_WIRE_BAD_HEADER, "%s%s has the control character 0x%02x", where,
+                             key, c);
+    }
     memcpy(ret, json_string_value(v), n + 1);
     return TT_WIRE_OK;
 }

@@ -417,13 +417,11 @@ void tt_guard_reason(const struct tt_guard *g, const struct tt_guard_policy *p, 
                       : g->by == TT_BY_NOT_FINITE ? "not_finite"
                       : g->by == TT_BY_OPERATOR   ? "an operator"
                                                   : "";
-    long long ago = (long long)(g->samples - g->since_sample);
 
     if (size)
         *buf = '\0';
     if (g->state == TT_GUARD_WARMING)
-        snprintf(buf, size, "%lld of %lld samples to warm up", ago,
-                 (long long)p->settings.warmup_samples);
+        snprintf(buf, size, "warms up for %lld samples", (long long)p->settings.warmup_samples);
     else if (g->state == TT_GUARD_FROZEN && g->breaker && g->by != TT_BY_OPERATOR)
         snprintf(buf, size, "frozen after %d restores, the last for %s", g->nrestores, who);
     else if (g->state == TT_GUARD_FROZEN)
@@ -432,5 +430,5 @@ void tt_guard_reason(const struct tt_guard *g, const struct tt_guard_policy *p, 
         snprintf(buf, size, "held by %s: %s %s", who, tt_signals[p->rules[g->by].signal].name,
                  g->rule[g->by].missing ? "has too few or too old data" : "has not cleared");
     else if (g->state != TT_GUARD_ADAPTING && *who)
-        snprintf(buf, size, "restored for %s, %lld samples ago", who, ago);
+        snprintf(buf, size, "restored for %s", who);
 }

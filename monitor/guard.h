@@ -64,7 +64,8 @@ struct tt_guard_evidence tt_guard_evidence(const struct tt_guard *g,
 /* The largest evidence of the rules that are not dry runs, and which (-1: none). */
 double tt_guard_worst(const struct tt_guard *g, const struct tt_guard_policy *p, int *ret_rule);
 
-/* Why the stream is in its state, for people: "" when there is nothing to say. */
+/* Why the stream is in its state, for people, true as long as it is in it: "" when there is
+ * nothing to say. */
 void tt_guard_reason(const struct tt_guard *g, const struct tt_guard_policy *p, char *buf,
                      size_t size);
 

@@ -159,7 +159,7 @@ static void every_state_has_its_name_and_says_why(void **state)
         if (i == TT_GUARD_ADAPTING)
             assert_string_equal(reason, "");
         else
-            assert_contains(reason, i == TT_GUARD_WARMING ? "to warm up" : "shadow");
+            assert_contains(reason, i == TT_GUARD_WARMING ? "warms up for " : "shadow");
     }
     assert_string_equal(tt_guard_state_name((enum tt_guard_state)99), "unknown");
     assert_string_equal(tt_guard_verdict_name(TT_VERDICT_INCONCLUSIVE), "inconclusive");
