@@ -104,14 +104,18 @@ static void sync_record(const struct tt_stream *s, int64_t ticket, int64_t now_m
     tt_tell_event(s, "record", "error", "daemon", now_ms, text);
 }
 
-void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision_id, int64_t now_ms)
+void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision_id, int64_t ticket,
+                           int64_t now_ms)
 {
     char text[TT_LINE_BYTES];
+    int64_t row;
 
     if (s->told == s->guard.state && !decision_id)
         return;
     tt_guard_reason(&s->guard, &s->policy->guard, s->reason, sizeof s->reason);
-    tt_tell_state(s, by, decision_id, now_ms);
+    row = tt_tell_state(s, by, decision_id, now_ms);
+    if (decision_id)
+        sync_record(s, row > ticket ? row : ticket, now_ms);
     if (s->told != s->guard.state) {
         (void)snprintf(text, sizeof text, "%s -> %s%s%s", tt_guard_state_name(s->told),
                        tt_guard_state_name(s->guard.state), s->reason[0] ? ": " : "", s->reason);
@@ -145,8 +149,7 @@ void tt_stream_decide(struct tt_stream *s, const struct tt_decision *d, int64_t 
     }
     id = tt_tell_decision(s, d, &what, "guard", now_ms, &ticket);
     if (!d->dry_run) {
-        sync_record(s, ticket, now_ms);
-        tt_stream_watch_state(s, "guard", id, now_ms);
+        tt_stream_watch_state(s, "guard", id, ticket, now_ms);
     }
     tt_tell_decided(s, d, &what, "guard", id, now_ms);
 }
@@ -256,8 +259,7 @@ enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o, stru
     memcpy(ret->from, from.name, sizeof ret->from);
     memcpy(ret->to, s->versions.serving.name, sizeof ret->to);
     ret->decision_id = tt_tell_decision(s, &d, &what, actor, o->now_ms, &ticket);
-    sync_record(s, ticket, o->now_ms);
-    tt_stream_watch_state(s, actor, ret->decision_id, o->now_ms);
+    tt_stream_watch_state(s, actor, ret->decision_id, ticket, o->now_ms);
     tt_tell_decided(s, &d, &what, actor, ret->decision_id, o->now_ms);
     return TT_OK;
 }

@@ -13,8 +13,9 @@
 void tt_stream_decide(struct tt_stream *s, const struct tt_decision *d, int64_t now_ms,
                       char ret_restored[TT_HASH_SHORT + 1]);
 
-/* Tell that guard state changed, if it did since the last time. */
-void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision_id,
+/* Tell that the guard's state changed, if it did since the last time, or if a decision was made:
+ * then decision (its ticket) and state are on the disk before any event speaks of them. */
+void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision_id, int64_t ticket,
                            int64_t now_ms);
 
 struct tt_order {

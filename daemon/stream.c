@@ -265,7 +265,7 @@ static bool judge(struct tt_stream *s, const struct tt_batch *b, const struct tt
         clean = false;
         memcpy(ret->rolled_back_to, restored, sizeof restored);
     }
-    tt_stream_watch_state(s, "guard", 0, b->now_ms);
+    tt_stream_watch_state(s, "guard", 0, 0, b->now_ms);
     ret->guard = guard_word(s, !clean);
     return clean;
 }

@@ -15,7 +15,8 @@ static int64_t put(const struct tt_stream *s, struct tt_record *r)
     return s->sink.put ? s->sink.put(s->sink.ctx, r) : 0;
 }
 
-void tt_tell_state(const struct tt_stream *s, const char *by, int64_t decision_id, int64_t now_ms)
+int64_t tt_tell_state(const struct tt_stream *s, const char *by, int64_t decision_id,
+                      int64_t now_ms)
 {
     const struct tt_version *v = &s->versions.serving;
     struct tt_record r = {.kind = TT_REC_STREAM, .ts_ms = now_ms};
@@ -31,7 +32,7 @@ void tt_tell_state(const struct tt_stream *s, const char *by, int64_t decision_i
                                      .version = v->name,
                                      .step = v->step,
                                      .decision_id = decision_id ? decision_id : TT_UNKNOWN};
-    (void)put(s, &r); // the store counts what it sheds
+    return put(s, &r); // the store counts what it sheds
 }
 
 static double reading(const struct tt_stream *s, enum tt_signal signal)

@@ -6,8 +6,10 @@
 
 /* The records of a stream: what happened, as monitor/record.h wants it. */
 
-/* The stream's row: model, engine, policy, state and why, version.  by: who made it so. */
-void tt_tell_state(const struct tt_stream *s, const char *by, int64_t decision_id, int64_t now_ms);
+/* The stream's row: model, engine, policy, state and why, version.  by: who made it so.  Returns
+ * the sink's ticket. */
+int64_t tt_tell_state(const struct tt_stream *s, const char *by, int64_t decision_id,
+                      int64_t now_ms);
 
 void tt_tell_batch(const struct tt_stream *s, const struct tt_batch *b, const struct tt_observed *o,
                    const struct tt_outcome *out, const struct tt_result *r);

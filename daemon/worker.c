@@ -175,7 +175,7 @@ static int read_known(struct tt_worker *w, const char *stream, struct tt_known_v
 }
 
 static enum tt_code resume(struct tt_worker *w, struct tt_stream *s, const struct tt_plan *plan,
-                           const char *policy, struct tt_err *err)
+                           const char *policy, bool frozen, struct tt_err *err)
 {
     char how[TT_LINE_BYTES], text[TT_LINE_BYTES];
     struct tt_known_version *known = NULL;
@@ -183,6 +183,11 @@ static enum tt_code resume(struct tt_worker *w, struct tt_stream *s, const struc
 
     if (tt_stream_resume(s, plan, known, n, tt_now_ms(), how, err) != TT_OK)
         return err->code;
+    /* A snapshot is older than the freeze: the record has the last word. */
+    if (frozen && s->guard.state != TT_GUARD_FROZEN &&
+        !tt_guard_order(&s->guard, &s->policy->guard, TT_ORDER_FREEZE, tt_now_ms()))
+        return tt_fail(err, TT_EDENIED, "stream '%s' was frozen and cannot be frozen again",
+                       s->name);
     (void)snprintf(text, sizeof text, "opened with policy '%s' (%s): %s", policy,
                    s->policy->method.preset, how);
     tt_stream_opened(s, text, tt_now_ms());
@@ -198,6 +203,7 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
     struct tt_stream *s = NULL;
     struct tt_plan *plan = NULL;
     const char *name;
+    bool frozen;
 
     if (lane->stream)
         return TT_OK;
@@ -205,6 +211,7 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
     model = lane->model;
     policy = lane->policy;
     name = lane->policy_name;
+    frozen = !strcmp(lane->face.state, "frozen"); // as the record knew it before the restart
     pthread_mutex_unlock(&w->lock);
     if (tt_snapshot_dir(lane->name, encoded, err) != TT_OK ||
         tt_worker_plan(w, model, policy, 1, &plan, err) != TT_OK)
@@ -226,7 +233,7 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
                                                .feedback_ms = limits->feedback_window_s * 1000,
                                                .now_ms = tt_now_ms()},
                       &s, err) != TT_OK ||
-        resume(w, s, plan, name, err) != TT_OK) {
+        resume(w, s, plan, name, frozen, err) != TT_OK) {
         tt_stream_free(s);
         return err->code;
     }
@@ -245,7 +252,7 @@ static bool close_lane(void *arg, struct tt_lane *lane)
 
     if (lane->worker != w)
         return true;
-    if (s && tt_worker_plan(w, lane->model, lane->policy, 1, &plan, &err) == TT_OK)
+    if (s && tt_worker_plan(w, lane->model, s->policy, 1, &plan, &err) == TT_OK)
         tt_stream_part(s, plan, tt_now_ms());
     tt_stream_free(s);
     lane->stream = NULL;

@@ -64,7 +64,7 @@ void tt_decision_write(struct tt_decision *d)
     static const char *const what[TT_NACTIONS] = {
         [TT_ACTION_HOLD] = "learning stops until it clears",
         [TT_ACTION_RESET] = "back to the source parameters",
-        [TT_ACTION_ROLLBACK] = "back to the newest good version from before",
+        [TT_ACTION_ROLLBACK] = "back to the newest good version from before the change",
         [TT_ACTION_FREEZE] = "frozen until an operator thaws it",
     };
     struct line l = {d->sentence, 0, sizeof d->sentence};

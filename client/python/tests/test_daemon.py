@@ -56,12 +56,15 @@ class Daemon:
         for name, text in policies.items():
             (self.dir / f"{name}.yaml").write_text(text)
         rows = "\n".join(f"  - {{name: {name}, path: {name}.yaml}}" for name in policies)
-        config = self.dir / "ttad.yaml"
+        self.config = config = self.dir / "ttad.yaml"
         config.write_text(CONFIG.format(dir=f"ipc://{self.dir}", model=MODEL, policies=rows))
         self.log = self.dir / "log"
-        with open(self.log, "wb") as log:
+        self.start()
+
+    def start(self):
+        with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [str(PROGRAM), "serve", "--config", str(config)],
+                [str(PROGRAM), "serve", "--config", str(self.config)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -71,6 +74,11 @@ class Daemon:
         except BaseException:
             self.end()
             raise
+
+    def kill(self):
+        """kill -9, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
 
     def endpoint(self, name):
         return f"ipc://{self.dir}/{name}.sock"
@@ -299,6 +307,22 @@ class Ending(unittest.TestCase):
             with self.assertRaises((ttad.Draining, ttad.Timeout)):
                 client.infer(images, "s", timeout=3)
         self.assertEqual(daemon.process.wait(30), 0)
+
+    def test_a_freeze_outlives_a_kill(self):
+        daemon = Daemon()
+        self.addCleanup(daemon.end)
+        images = np.load(IMAGES)[:32]
+        with daemon.client() as client:
+            self.assertTrue(client.infer(images, "s", policy="tent").adapted)
+            client.freeze("s")
+        daemon.kill()
+        daemon.start()
+        with daemon.client() as client:
+            answer = client.infer(images, "s", policy="tent")
+            self.assertFalse(answer.adapted)
+            self.assertEqual(answer.skipped, "frozen")
+            client.thaw("s")
+            self.assertTrue(client.infer(images, "s").adapted)
 
 
 if __name__ == "__main__":
