@@ -47,10 +47,10 @@ static void say_step(struct text *t, const struct tt_plan *p)
     bool fresh = p->learn && m->answer.mode == m->learn.mode && m->answer.alpha == m->learn.alpha &&
                  m->answer.half_life == m->learn.half_life;
 
-    say(t, "reset       %s", scopes[m->reset_scope]);
-    if (m->every_updates)
-        say(t, ", and after %lld batches", (long long)m->every_updates);
-    say(t, "\n");
+    if (m->every_updates) // which no other scope allows
+        say(t, "reset       after every %lld batches learnt from\n", (long long)m->every_updates);
+    else
+        say(t, "reset       %s\n", scopes[m->reset_scope]);
     if (!after && !last) {
         say(t, "answer      student(x), statistics ");
         say_stats(t, &m->answer);
@@ -83,9 +83,9 @@ const char *tt_plan_explain(const struct tt_plan *p, struct tt_arena *arena)
     say(&t, "engine      %s\n", m->preset);
     say(&t, "selected    %d parameters, %lld scalars\n", p->nselected, (long long)p->ntheta);
     say_step(&t, p);
-    say(&t, "version     %lld floats, %lld bytes a stream\n", (long long)p->nfloats,
+    say(&t, "version     %lld floats, %lld bytes each\n", (long long)p->nfloats,
         (long long)p->nfloats * 4);
-    say(&t, "batch       at most %lld rows, %.1f MB of activations a worker\n", (long long)p->limit,
-        (double)tt_plan_bytes(p) / 1e6);
+    say(&t, "batch       at most %lld row%s, %.1f MB of activations a worker\n",
+        (long long)p->limit, p->limit == 1 ? "" : "s", (double)tt_plan_bytes(p) / 1e6);
     return t.s;
 }

@@ -328,6 +328,8 @@ struct tt_policy *tt_policy_read(const char *file, const char *text, size_t len,
     struct tt_ynode *tree = tt_yaml_read(text, len, arena, d);
     struct tt_policy *p;
 
+    if (tree && tree->type == TT_YMAP && !tree->n)
+        tt_diag_warning(d, 0, 0, "nothing in it: the model answers as it was deployed");
     if (tree)
         tree = tt_preset_merge(tree, arena, d);
     p = tree ? read_tree(file, tree, arena, d) : NULL;

@@ -439,10 +439,10 @@ static enum tt_code read_model(const void *data, size_t n, struct tt_onnx *o, st
     const Onnx__ModelProto *file;
 
     if (tt_proto_unpack(&onnx__model_proto__descriptor, data, n, o->arena, &message, err))
-        return err->code;
+        return err->code == TT_EPARSE ? tt_fail_in(err, "damaged, or not ONNX") : err->code;
     file = (const Onnx__ModelProto *)message;
     if (!file->graph)
-        return tt_fail(err, TT_EPARSE, "the file holds no graph");
+        return tt_fail(err, TT_EPARSE, "damaged, or not ONNX: the file holds no graph");
     if (file->graph->n_sparse_initializer)
         return tt_fail(err, TT_EUNSUPPORTED, "sparse initializers are not supported");
     if (find_opset(file, &o->opset, err))

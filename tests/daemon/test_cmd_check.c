@@ -89,6 +89,10 @@ static void a_step_is_explained_for_a_model(void **state)
     assert_contains(out, "optimizer   adam");
     assert_contains(out, "at most 8 rows");
     write_text("bad.yaml", "preset: tent\nselect: {kinds: ln}\n");
+    write_text("good.yaml", "preset: tent\nreset: {every_updates: 3}\n");
+    assert_int_equal(CHECK("--explain", in_dir("good.yaml"), "--model", MODEL, "--batch", "1"), 0);
+    assert_contains(out, "\nreset       after every 3 batches learnt from\n");
+    assert_contains(out, "\nbatch       at most 1 row, ");
     assert_int_equal(CHECK("--explain", "--model", MODEL, in_dir("bad.yaml")), 1);
     assert_contains(err, "bad.yaml:2:9: select: no parameter matches");
     assert_contains(err, "  2 | select: {kinds: ln}\n    |         ^\n");

@@ -233,6 +233,7 @@ static void warnings_leave_a_policy(void **state)
     static const struct {
         const char *text, *warning;
     } rows[] = {
+        {"# all of it\n", "p.yaml: warning: nothing in it: the model answers as it was deployed\n"},
         {"stats: {mode: batch, momentum: 0.1}\n",
          "p.yaml:1:8: warning: stats.learn.momentum: running statistics are tracked and nothing "
          "reads them: stats.answer is not running\n"},
