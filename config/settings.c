@@ -25,7 +25,6 @@ static const struct tt_field main_fields[] = {
     TT_F(TT_FINT, struct tt_limits, member, def, min, max, 0, help)
 static const struct tt_field limit_fields[] = {
     LIMIT(max_message_bytes, "67108864", 4096, 2147483648.0, "all frames of a message, bytes"),
-    LIMIT(max_header_bytes, "262144", 1024, 16777216, "the JSON header, bytes"),
     LIMIT(max_batch_rows, "256", 1, 65536, "rows of a batch; activations are planned for so many"),
     LIMIT(max_streams, "256", 1, 100000, "open streams"),
     LIMIT(queue_per_stream, "8", 1, 65536, "requests waiting for one stream; more are BUSY"),
@@ -222,11 +221,6 @@ static void check_limits(struct reader *r, const struct tt_ynode *n, const struc
 {
     if (!n)
         return;
-    if (l->max_header_bytes > l->max_message_bytes)
-        tt_diag_error(
-            r->d, n->line, n->col,
-            "limits: a header of max_header_bytes %lld does not fit max_message_bytes %lld",
-            (long long)l->max_header_bytes, (long long)l->max_message_bytes);
     if (l->queue_per_stream > l->queue_total)
         tt_diag_error(r->d, n->line, n->col,
                       "limits: queue_per_stream %lld is above queue_total %lld",

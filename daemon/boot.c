@@ -11,29 +11,14 @@
 #include "daemon/file.h"
 #include "daemon/job.h"
 #include "daemon/lanes.h"
+#include "daemon/load.h"
 #include "daemon/worker.h"
 #include "monitor/reader.h"
 #include "policies/policy.h"
 
-#define MAX_MODEL_BYTES ((size_t)4 << 30)
-
 void tt_boot_nothing(struct tt_daemon *d)
 {
     (void)d;
-}
-
-/* The folder of sockets that the file does not name. */
-static const char *run_dir(struct tt_arena *arena)
-{
-    const char *base = getuid() == 0 ? "/run" : getenv("XDG_RUNTIME_DIR");
-    char text[256];
-
-    if (!base || !*base) {
-        (void)snprintf(text, sizeof text, "/run/user/%ld/ttad", (long)getuid());
-        return tt_arena_strndup(arena, text, strlen(text));
-    }
-    (void)snprintf(text, sizeof text, "%.200s/ttad", base);
-    return tt_arena_strndup(arena, text, strlen(text));
 }
 
 /* All mistakes to stderr as they are; the first one is the error. */
@@ -46,6 +31,7 @@ static enum tt_code tell_mistakes(const struct tt_diags *d, struct tt_err *err)
 enum tt_code tt_boot_settings(struct tt_daemon *d, struct tt_err *err)
 {
     unsigned char id[16];
+    char run_dir[TT_RUN_DIR];
     struct tt_diags diags;
     char *text;
     size_t n;
@@ -58,7 +44,8 @@ enum tt_code tt_boot_settings(struct tt_daemon *d, struct tt_err *err)
         return err->code;
     tt_hash_bytes(text, n, d->config_hash);
     tt_diags_init(&diags, &d->arena, d->config, text, n);
-    d->settings = tt_settings_read(d->config, text, n, run_dir(&d->arena), &d->arena, &diags);
+    tt_run_dir(run_dir);
+    d->settings = tt_settings_read(d->config, text, n, run_dir, &d->arena, &diags);
     if (!d->settings)
         return tell_mistakes(&diags, err);
     if (diags.n)
@@ -81,18 +68,9 @@ static const struct tt_value *find_input(const struct tt_model *m)
 static enum tt_code load_model(struct tt_served_model *m, const struct tt_named *named,
                                struct tt_err *err)
 {
-    struct tt_arena file;
-    char *bytes;
-    size_t n;
-
-    tt_arena_init(&file, 0);
     m->name = named->name;
-    if (tt_file_read(named->path, MAX_MODEL_BYTES, &file, &bytes, &n, err) != TT_OK ||
-        tt_model_read_onnx(bytes, n, 0, &m->model, err) != TT_OK)
-        (void)tt_fail_in(err, "model '%s'", named->name);
-    tt_arena_release(&file);
-    if (!m->model)
-        return err->code;
+    if (tt_load_model(named->path, &m->model, err) != TT_OK)
+        return tt_fail_in(err, "model '%s'", named->name);
     m->input = find_input(m->model);
     if (!m->input)
         return tt_fail(err, TT_EUNSUPPORTED, "model '%s' has no input", named->name);

@@ -13,6 +13,8 @@
     X(check, "FILE... [--explain --model MODEL]", "check policies and configurations")            \
     X(preset, "[NAME]", "list the presets, or print one")
 
+#define TTAD_VERSION                      "0.1.0"
+
 #define TT_COMMAND_DECL(name, args, help) int tt_cmd_##name(int argc, char **argv);
 TT_COMMANDS(TT_COMMAND_DECL)
 #undef TT_COMMAND_DECL

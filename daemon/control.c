@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/control.h"
+#include "daemon/commands.h"
 
 #include <string.h>
 

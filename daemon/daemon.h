@@ -13,7 +13,6 @@
  * The running daemon: what its threads share.  Everything here is made before the threads start
  * and read only while they run, but for the atomics.
  */
-#define TTAD_VERSION "0.1.0"
 
 struct tt_served_model {
     const char *name;

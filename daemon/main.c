@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TTAD_VERSION "0.1.0"
-
 static const struct command {
     const char *name, *args, *help;
     int (*run)(int argc, char **argv);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/phases.h"
+#include "daemon/commands.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -285,6 +285,28 @@ static void name_answer(const struct tt_stream *s, const struct tt_outcome *o,
     ret->step = s->step + (o->updates > 0 ? o->updates : 1);
 }
 
+/* The update was not published, so what it answered must not be told either: the version that
+ * serves now answers. */
+static enum tt_code answer_again(struct tt_stream *s, struct tt_plan *plan,
+                                 const struct tt_batch *b, struct tt_answered *a,
+                                 struct tt_result *ret, struct tt_err *err)
+{
+    struct tt_versions *v = &s->versions;
+    struct tt_outcome o;
+
+    if (tt_step_run(plan, v->serving.block, v->next.block, b->x, b->rows, false, TT_SKIP_HOLD,
+                    b->logits, &o, err) != TT_OK)
+        return tt_fail_in(err, "stream '%s'", s->name);
+    keep(s, &o);
+    name_answer(s, &o, ret);
+    if (a) {
+        memcpy(a->version, ret->version, sizeof a->version);
+        memcpy(a->label, o.labels, (size_t)b->rows * sizeof *a->label);
+        a->step = ret->step;
+    }
+    return TT_OK;
+}
+
 static struct tt_answered *remember(struct tt_stream *s, const struct tt_batch *b,
                                     const struct tt_outcome *o, const struct tt_result *r)
 {
@@ -346,6 +368,9 @@ enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *plan, const str
         ret->adapted = true;
     } else if (o.adapted) {
         ret->skip = TT_SKIP_HOLD;
+        if (s->policy->method.predict_order != TT_PREDICT_BEFORE &&
+            answer_again(s, plan, b, a, ret, err) != TT_OK)
+            return err->code;
     }
     if (a)
         a->batch = s->signals.batches;
