@@ -189,7 +189,10 @@ install: $(BUILD)/ttad  ## DESTDIR and PREFIX are honoured
 	install -D -m 755 $(BUILD)/ttad $(DESTDIR)$(PREFIX)/bin/ttad
 	for f in observe norm tent; do install -D -m 644 policies/$$f.yaml \
 	  $(DESTDIR)$(PREFIX)/share/ttad/policies/$$f.yaml || exit 1; done
-	install -D -m 644 config/ttad.example.yaml $(DESTDIR)$(PREFIX)/share/ttad/ttad.example.yaml
+	sed 's|\.\./policies/|policies/|; s|\.\./models/|models/|' config/ttad.example.yaml > $(BUILD)/ttad.example.yaml
+	install -D -m 644 $(BUILD)/ttad.example.yaml $(DESTDIR)$(PREFIX)/share/ttad/ttad.example.yaml
+	install -D -m 644 models/fashion_resnet.onnx $(DESTDIR)$(PREFIX)/share/ttad/models/fashion_resnet.onnx
+	install -D -m 644 models/LICENSE.fashion-mnist $(DESTDIR)$(PREFIX)/share/ttad/models/LICENSE.fashion-mnist
 clean:         ## remove build/
 	$(Q)rm -rf build compile_commands.json
 help:          ## this list
