@@ -17,10 +17,10 @@
 static const char usage[] =
     "usage: ttad serve --config FILE\n"
     "\n"
-    "  Serve the models of the configuration and adapt them as its policies say, until SIGTERM\n"
-    "  or SIGINT: then answer what is queued, write snapshots, and end.  A second signal ends\n"
-    "  without waiting.  ttad check FILE checks a configuration; config/ttad.example.yaml has\n"
-    "  every key.\n";
+    "  Serve the models of the configuration and adapt them as its policies say, until SIGTERM,\n"
+    "  SIGINT or SIGHUP: then answer what is queued, write snapshots, and end.  A second signal\n"
+    "  ends without waiting.  ttad check FILE checks a configuration; ttad check --example\n"
+    "  prints every key.\n";
 
 static int wake = -1; // the handler's; an eventfd
 
@@ -38,12 +38,14 @@ static void on_signal(int sig)
 
 static void catch_signals(void)
 {
-    struct sigaction drain = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
+    struct sigaction drain = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN}, now;
 
     sigemptyset(&drain.sa_mask);
     sigemptyset(&ignore.sa_mask);
     sigaction(SIGTERM, &drain, NULL);
     sigaction(SIGINT, &drain, NULL);
+    if (sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN) // nohup(1) says no
+        sigaction(SIGHUP, &drain, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
 }
 

@@ -185,6 +185,7 @@ static inline bool start(struct served *d, int *ret_status)
     d->pid = fork();
     assert_true(d->pid >= 0);
     if (d->pid == 0) {
+        signal(SIGHUP, SIG_DFL); // which nohup(1) around the tests would have taken away
         if (!freopen(log, "a", stderr))
             _exit(3);
         execl(program ? program : "build/release/ttad", "ttad", "serve", "--config", d->config,
