@@ -35,7 +35,7 @@ pkg      = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo MISSING)
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wold-style-definition -Wwrite-strings -Wundef \
            -Wpointer-arith -Wcast-qual -Wno-missing-field-initializers -Wformat=2 -Wno-format-nonliteral -Wswitch-enum \
-           $(if $(findstring clang,$(shell $(CC) --version)),,-Wno-format-truncation)
+           $(if $(findstring clang,$(shell $(CC) --version 2>/dev/null)),,-Wno-format-truncation)
 OPT_debug   := -O1 -g3 -fno-omit-frame-pointer
 OPT_release := -O3 -g -fno-math-errno -fno-trapping-math
 OPT_cov     := -O0 -g --coverage
@@ -57,17 +57,27 @@ TSRCS   := $(sort $(foreach d,$(DIRS),$(wildcard tests/$(d)/test_*.c)))
 HDRS    := $(sort $(wildcard $(addsuffix /*.h,$(DIRS)) tests/support/*.h client/c/*.h))
 OBJ      = $(patsubst %.c,$(BUILD)/%.o,$(1))
 TESTS   := $(patsubst %.c,$(BUILD)/%,$(TSRCS))
+PYTESTS := $(sort $(wildcard client/python/tests/test_*.py models/test_*.py))
 TEXTS   := $(sort $(wildcard policies/presets/*.yaml monitor/schema/*.sql config/*.yaml))
 GENH    := $(GEN)/onnx.pb-c.h $(GEN)/texts.h
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-6s %s\n' $(1) $(2);)
 
+# An inner make that compiles on all processors, unless the outer one was told how many to use.
+PARALLEL = --no-print-directory -Otarget $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: fuzz all deps demo demo-run test check check-client bench parity hdrcheck format format-check \
-        tidy cppcheck lint rules compdb install clean help FORCE
+.PHONY: fuzz all deps demo demo-run test programs check check-client check-all bench parity \
+        hdrcheck format format-check tidy cppcheck lint rules compdb install clean help FORCE
+
+# These install packages: `make -j demo test` takes them in turn.  The makes that they start are
+# parallel.
+ifneq ($(filter deps demo test lint,$(MAKECMDGOALS)),)
+.NOTPARALLEL:
+endif
 
 all: $(if $(wildcard daemon/main.c),$(BUILD)/ttad,$(BUILD)/libttad.a)  ## build the daemon (default)
 
@@ -83,12 +93,18 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call OBJ,$(SUPSRCS)) $(BUILD)/libttad.a
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libttad.a
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# What a stranger sees who types `make` before `make deps`.
+lacking = @echo "ttad: packages that it is built with are missing; 'make deps' installs them" >&2; exit 1
+onnx.proto:
+	$(lacking)
+
 # Objects depend on the flags themselves, so a changed flag rebuilds.
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(GENH)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/flags: FORCE
+	$(if $(findstring MISSING,$(DEPINC) $(LDLIBS)),$(lacking))
 	@mkdir -p $(@D)
 	@echo '$(CC) $(CPPFLAGS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(CPPFLAGS) $(CFLAGS)' > $@
 
@@ -115,14 +131,15 @@ deps:          ## install the Debian packages that are missing, saying which
 # Packages first, then this Makefile anew, so that pkg-config is asked when it has answers.
 demo:          ## the main job, in a minute: a model loses accuracy, adapts, is attacked, rolls back
 	@sh scripts/deps.sh $(DEBS_BUILD) $(DEBS_DEMO)
+	@$(MAKE) $(PARALLEL) all
 	@$(MAKE) --no-print-directory demo-run
 demo-run: $(BUILD)/ttad
 	@$(PYTHON) models/demo.py --ttad $(BUILD)/ttad --out build/demo
 
-test:          ## everything that can fail: units, parity, the real daemon, the Python client
+test:          ## everything that can fail: units, parity, the real daemon, the Python client, the demo
 	@sh scripts/deps.sh $(DEBS_BUILD) $(DEBS_TEST)
-	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory check-client
+	@$(MAKE) $(PARALLEL) programs
+	@$(MAKE) --no-print-directory check-all
 
 parity: $(BUILD)/tests/parity  ## compare with stored numbers: DIR=cases [IMAGES=folder of .npy]
 	$(Q)$(BUILD)/tests/parity $(if $(DIR),$(DIR),tests/golden/tta) $(IMAGES)
@@ -131,11 +148,18 @@ bench: $(BUILD)/bench/tent_step  ## a Tent step beside PyTorch's, interleaved: M
 	$(Q)$(BENCH_PYTHON) bench/tent_step.py $(if $(MODEL),--model $(MODEL)) --ours $(BUILD)/bench/tent_step
 
 # ---- tests -------------------------------------------------------------------
-check: $(if $(T),$(BUILD)/tests/$(T),$(TESTS)) $(BUILD)/ttad  ## run the C tests; T=base/test_arena runs one
-	@sh scripts/check.sh $(BUILD)/ttad $(filter $(BUILD)/tests/%,$^)
+CHECK = @PYTHON=$(PYTHON) sh scripts/check.sh $(BUILD)/ttad
 
-check-client: $(BUILD)/ttad  ## run the Python client's tests
-	@cd client/python && TTAD=$(CURDIR)/$(BUILD)/ttad $(PYTHON) -m unittest discover -s tests
+programs: $(TESTS) $(BUILD)/ttad
+
+check: $(if $(T),$(BUILD)/tests/$(T),$(TESTS)) $(BUILD)/ttad  ## run the C tests; T=base/test_arena runs one
+	$(CHECK) $(filter $(BUILD)/tests/%,$^)
+
+check-client: $(BUILD)/ttad  ## run the Python tests: the client, the client with the daemon, the demo
+	$(CHECK) $(PYTESTS)
+
+check-all: programs
+	$(CHECK) $(TESTS) $(PYTESTS)
 
 hdrcheck: $(patsubst %.h,$(BUILD)/hdr/%.ok,$(HDRS))  ## each header compiles on its own
 
