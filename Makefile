@@ -22,7 +22,7 @@ GEN     := build/gen
 # Debian's names of what is needed, installed by `make deps` where it is missing.
 DEBS_BUILD := build-essential pkg-config libzmq3-dev libsqlite3-dev libopenblas-openmp-dev libyaml-dev \
               libjansson-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev libsodium-dev
-DEBS_TEST  := libcmocka-dev sqlite3 python3 python3-numpy python3-zmq
+DEBS_TEST  := libcmocka-dev sqlite3 python3 python3-numpy python3-zmq python3-matplotlib
 DEBS_DEMO  := python3 python3-numpy python3-zmq python3-matplotlib sqlite3
 DEBS_LINT  := clang-format clang-tidy cppcheck libomp-dev
 
