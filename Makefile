@@ -198,6 +198,7 @@ cppcheck:      ## cppcheck over the sources
 	  --suppressions-list=.cppcheck --error-exitcode=1 -j $$(nproc) -I. $(SRCS)
 rules:         ## house rules that grep can check: includes, malloc, lengths
 	$(Q)sh scripts/rules.sh
+	$(Q)sh scripts/checkdocs.sh
 lint:          ## clang-format, clang-tidy, cppcheck, headers alone, house rules
 	@sh scripts/deps.sh $(DEBS_BUILD) $(DEBS_LINT)
 	@$(MAKE) --no-print-directory format-check rules hdrcheck cppcheck tidy
