@@ -6,7 +6,7 @@
 #include "runtime/program.h"
 
 /*
- * Inside of a plan; for plan.c, state.c, stats.c, explain.c and step.c only.
+ * Inside of a plan; for plan.c, stats.c, explain.c and step.c only.
  */
 struct tt_handle {
     enum tt_life life;
@@ -57,7 +57,7 @@ struct tt_plan {
     int64_t *counts; // [classes]
 };
 
-/* Lay out a version: parameters, optimizer, statistics, the rest.  state.c */
+/* Lay out a version: parameters, optimizer, statistics, the rest.  plan.c */
 TT_MUST_CHECK enum tt_code tt_plan_add_slice(struct tt_plan *p, const char *name, int ndim,
                                              const int64_t *dim, int64_t *ret_offset,
                                              struct tt_err *err);

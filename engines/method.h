@@ -57,7 +57,8 @@ struct tt_method {
     struct tt_use uses[TT_MAXUSES];
     int64_t steps;         // updates per batch
     int reset_scope;       // enum tt_reset_scope
-    int64_t every_updates; // back to the source after so many; 0: never
+    int64_t every_updates; // batches learnt from until the source is taken again (RDumb counts
+                           // so); 0: never
     int predict_order;     // enum tt_predict_order
     int predict_line, predict_col;
 };

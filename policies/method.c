@@ -48,7 +48,7 @@ static const struct tt_field reset_fields[] = {
      .choice = TT_RESET_SCOPES,
      .help = "what begins at the source parameters"},
     TT_F(TT_FINT, struct tt_method, every_updates, "0", 0, 1e12, 0,
-         "back to the source after so many updates; 0: never"),
+         "back to the source after so many batches learnt from; 0: never"),
     {0},
 };
 
