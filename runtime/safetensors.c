@@ -306,7 +306,7 @@ static json_t *one_tensor(const struct tt_st_tensor *t, uint64_t begin)
 static enum tt_code check_tensor(const struct tt_st_file *f, int i, struct tt_err *err)
 {
     const struct tt_st_tensor *t = &f->tensors[i];
-    int64_t want;
+    int64_t want = 0;
 
     if (!strcmp(t->name, META))
         return tt_fail(err, TT_EPARSE, "the name is taken by the metadata");
