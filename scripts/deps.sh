@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Install the Debian packages named on the command line that are not there yet.
+# Install the Debian packages named on the command line that are not there yet.  Removes none.
 set -eu
 missing=
 for p in "$@"; do
@@ -16,16 +16,18 @@ sudo=
 if [ "$(id -u)" != 0 ]; then
     if ! command -v sudo >/dev/null; then
         echo "deps: missing, and neither root nor sudo to install them:$missing" >&2
+        echo "deps: as root: apt-get install$missing" >&2
         exit 1
     fi
     sudo=sudo
 fi
-echo "deps: installing with apt-get:$missing"
+echo "deps: installing with apt-get, which takes a minute or two:$missing"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! { $sudo apt-get update -q &&
-    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -q --no-install-recommends $missing; } \
-    >"$log" 2>&1; then
+    $sudo env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-remove --no-install-recommends $missing; } \
+    </dev/null >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     echo "deps: apt-get could not install:$missing" >&2
     exit 1
