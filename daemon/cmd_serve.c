@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -105,6 +106,7 @@ int tt_cmd_serve(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
+    (void)umask(027); // record, snapshots and sockets are the user's and the group's to read
     d.config = argv[2];
     d.started_ms = tt_now_ms();
     d.started_us = tt_now_us();

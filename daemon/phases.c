@@ -38,8 +38,14 @@ void tt_daemon_down(struct tt_daemon *d, const struct tt_phase *phases)
 
 static enum tt_code make_dir(const char *path, struct tt_err *err)
 {
-    if (mkdir(path, 0750) != 0 && errno != EEXIST)
+    struct stat st;
+
+    if (mkdir(path, 0750) == 0)
+        return TT_OK;
+    if (errno != EEXIST || stat(path, &st) != 0)
         return tt_fail(err, TT_EIO, "folder '%s': %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return tt_fail(err, TT_EIO, "'%s' is there and is not a folder", path);
     return TT_OK;
 }
 

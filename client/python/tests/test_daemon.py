@@ -308,6 +308,17 @@ class Ending(unittest.TestCase):
                 client.infer(images, "s", timeout=3)
         self.assertEqual(daemon.process.wait(30), 0)
 
+    def test_a_file_where_the_snapshots_should_be_is_refused_at_the_start(self):
+        daemon = Daemon()
+        self.addCleanup(daemon.end)
+        daemon.kill()
+        snapshots = daemon.dir / "state" / "snapshots"
+        snapshots.rmdir()
+        snapshots.write_text("not a folder")
+        with self.assertRaisesRegex(AssertionError, "snapshots' is there and is not a folder"):
+            daemon.start()
+        self.assertEqual(daemon.process.returncode, 1)
+
     def test_a_freeze_outlives_a_kill(self):
         daemon = Daemon()
         self.addCleanup(daemon.end)
