@@ -35,14 +35,15 @@ count() { # log
 /^\[  FAILED  \] [0-9]+ test/ { f += $4 }
 /^Ran [0-9]+ tests? in / { n += $2 }
 /^(OK|FAILED) \(/ {
-    gsub(/[(),]/, " ")
-    for (i = 2; i <= NF; i++)
-        if (split($i, a, "=") == 2 && a[1] != "failures" && a[1] != "errors")
-            n -= a[2] # skipped, expected failures: neither passed nor failed
-        else if (a[2]) {
-            n -= a[2]
+    gsub(/expected failures/, "expected") # neither passed nor failed, as what was skipped
+    gsub(/unexpected successes/, "failures")
+    while (match($0, /[a-z]+=[0-9]+/)) {
+        split(substr($0, RSTART, RLENGTH), a, "=")
+        $0 = substr($0, RSTART + RLENGTH)
+        n -= a[2]
+        if (a[1] == "failures" || a[1] == "errors")
             f += a[2]
-        }
+    }
 }
 END { print (n > 0 ? n : 0), f + 0 }' "$1")
     n=${counts% *} f=${counts#* }
