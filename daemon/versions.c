@@ -43,14 +43,12 @@ enum tt_code tt_versions_init(struct tt_versions *v, struct tt_arena *arena, int
 {
     bool ok;
 
-    *v = (struct tt_versions){.floats = floats, .nring = nring, .salt = salt};
+    *v = (struct tt_versions){.arena = arena, .floats = floats, .nring = nring, .salt = salt};
     v->ring = TT_NEW(arena, nring, struct tt_version);
     ok = v->ring && add_block(&v->base, arena, floats) && add_block(&v->serving, arena, floats) &&
          add_block(&v->next, arena, floats);
-    for (int i = 0; ok && i < nring; i++)
-        ok = add_block(&v->ring[i], arena, floats);
-    if (!ok)
-        return tt_fail(err, TT_ENOMEM, "out of memory for %d versions of %lld bytes", nring + 3,
+    if (!ok || !add_block(&v->ring[0], arena, floats)) // the others when they are first needed
+        return tt_fail(err, TT_ENOMEM, "out of memory for versions of %lld bytes",
                        (long long)floats * (long long)sizeof(float));
     return TT_OK;
 }
@@ -134,7 +132,7 @@ struct tt_version *tt_versions_place(struct tt_versions *v, bool force)
     int n;
 
     for (int i = 0; i < v->nring; i++)
-        if (!used(&v->ring[i]))
+        if (!used(&v->ring[i]) && (v->ring[i].block || add_block(&v->ring[i], v->arena, v->floats)))
             return &v->ring[i];
     if (force)
         c = oldest(v, false, false, &n);

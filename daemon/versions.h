@@ -41,8 +41,9 @@ struct tt_version {
 };
 
 struct tt_versions {
-    int64_t floats;   // of a block
-    const char *salt; // goes into each name: model and method
+    struct tt_arena *arena; // where the ring's blocks come from, when first used
+    int64_t floats;         // of a block
+    const char *salt;       // goes into each name: model and method
     struct tt_version base, serving, next;
     int nring;
     struct tt_version *ring; // in no order
