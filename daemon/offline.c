@@ -7,42 +7,19 @@
 
 #include "base/rng.h"
 #include "daemon/file.h"
+#include "daemon/load.h"
 
-#define MODEL_LIMIT ((size_t)2 << 30)
 #define ARRAY_LIMIT ((size_t)64 << 30)
-
-static enum tt_code read_model(struct tt_offline *o, const char *path, struct tt_err *err)
-{
-    struct tt_arena file;
-    enum tt_code code;
-    char *data;
-    size_t n;
-
-    tt_arena_init(&file, 0);
-    code = tt_file_read(path, MODEL_LIMIT, &file, &data, &n, err);
-    if (code == TT_OK) {
-        code = tt_model_read_onnx(data, n, 0, &o->model, err);
-        if (code != TT_OK)
-            tt_fail_in(err, "%s", path);
-    }
-    tt_arena_release(&file);
-    return code;
-}
 
 static enum tt_code read_policy(struct tt_offline *o, const char *path, struct tt_err *err)
 {
     struct tt_diags d;
-    char *text;
-    size_t n;
 
-    if (tt_file_read(path, TT_POLICY_BYTES, &o->arena, &text, &n, err) != TT_OK)
-        return err->code;
-    tt_diags_init(&d, &o->arena, path, text, n);
-    o->policy = tt_policy_read(path, text, n, &o->arena, &d);
+    o->policy = tt_load_policy(path, &o->arena, &d);
     fputs(tt_diags_text(&d), stderr);
     if (!o->policy)
-        return tt_fail(err, TT_EPARSE, "%s: %d mistake%s", path, d.errors,
-                       d.errors == 1 ? "" : "s");
+        return tt_fail(err, TT_EPARSE, "%s: %d %s", path, d.errors + d.dropped,
+                       d.errors + d.dropped == 1 ? "mistake" : "mistakes");
     return TT_OK;
 }
 
@@ -190,8 +167,8 @@ enum tt_code tt_offline_open(struct tt_offline *o, const struct tt_offline_spec 
 {
     *o = (struct tt_offline){0};
     tt_arena_init(&o->arena, 0);
-    if (read_model(o, s->model, err) != TT_OK || read_policy(o, s->policy, err) != TT_OK ||
-        read_inputs(o, s, err) != TT_OK ||
+    if (tt_load_model(s->model, &o->model, err) != TT_OK ||
+        read_policy(o, s->policy, err) != TT_OK || read_inputs(o, s, err) != TT_OK ||
         tt_plan_new(o->model, &o->policy->method, o->batch, &o->plan, err) != TT_OK ||
         check_inputs(o, s->inputs, err) != TT_OK || read_labels(o, s->labels, err) != TT_OK ||
         order_rows(o, s->order, s->seed, err) != TT_OK)
