@@ -116,9 +116,11 @@ int tt_cmd_serve(int argc, char **argv)
         tt_log(TT_LOG_ERR, "eventfd: %s", strerror(errno));
         return 1;
     }
+    tt_health_init(&d.health, tt_daemon_tell, &d);
     catch_signals();
     tt_log_name("main");
     status = serve(&d);
+    tt_health_end(&d.health);
     tt_arena_release(&d.arena);
     close(wake);
     if (!status)

@@ -100,6 +100,20 @@ static json_t *record_json(struct tt_daemon *d)
                      (json_int_t)tt_events_dropped(d->events));
 }
 
+static json_t *reasons_json(struct tt_daemon *d)
+{
+    struct tt_health_reason r[TT_NHEALTHS];
+    json_t *list = json_array();
+    const int n = tt_health_read(&d->health, r);
+
+    for (int i = 0; i < n; i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:b, s:I, s:o}", "source", r[i].name,
+                                        "holds_adaptation", r[i].holds, "since_ms",
+                                        (json_int_t)r[i].since_ms, "why", tt_json_text(r[i].why)));
+    return list;
+}
+
 static json_t *status_json(struct tt_daemon *d)
 {
     struct counted c = {.states = json_object()};
@@ -110,6 +124,8 @@ static json_t *status_json(struct tt_daemon *d)
     json_object_set_new(o, "boot_id", json_string(d->boot_id));
     json_object_set_new(o, "state",
                         json_string(atomic_load(&d->draining) ? "draining" : "serving"));
+    json_object_set_new(o, "ready", json_boolean(tt_health_ready(&d->health)));
+    json_object_set_new(o, "reasons", reasons_json(d));
     json_object_set_new(o, "uptime_ms", json_integer((tt_now_us() - d->started_us) / 1000));
     json_object_set_new(o, "workers", json_integer(d->settings->workers));
     json_object_set_new(o, "threads_per_worker", json_integer(d->settings->threads_per_worker));

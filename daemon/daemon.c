@@ -59,6 +59,13 @@ static enum tt_code sync_ticket(void *ctx, int64_t ticket, struct tt_err *err)
     return tt_store_sync(d->store, ticket, SYNC_MS, err);
 }
 
+static bool may_learn(void *ctx)
+{
+    const struct tt_daemon *d = ctx;
+
+    return tt_health_may_learn(&d->health);
+}
+
 static int64_t next_decision(void *ctx)
 {
     struct tt_daemon *d = ctx;
@@ -77,6 +84,7 @@ struct tt_sink tt_daemon_sink(struct tt_daemon *d)
     return (struct tt_sink){.ctx = d,
                             .put = put,
                             .sync = sync_ticket,
+                            .may_learn = may_learn,
                             .next_decision = next_decision,
                             .clock_us = clock_us};
 }
@@ -91,6 +99,16 @@ void tt_daemon_event(struct tt_daemon *d, const char *kind, const char *severity
                                     .text = text,
                                     .decision_id = TT_UNKNOWN};
     (void)put(d, &r);
+}
+
+void tt_daemon_tell(void *daemon, const char *severity, const char *text)
+{
+    struct tt_daemon *d = daemon;
+
+    if (d->events && d->store)
+        tt_daemon_event(d, "daemon", severity, text);
+    else
+        tt_log(level_of(severity), "%s", text);
 }
 
 void tt_daemon_drain(struct tt_daemon *d)

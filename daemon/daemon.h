@@ -6,6 +6,7 @@
 
 #include "config/settings.h"
 #include "daemon/events.h"
+#include "daemon/health.h"
 #include "daemon/stream.h"
 #include "monitor/store.h"
 
@@ -45,6 +46,7 @@ struct tt_daemon {
     const char *snapshots; // the folder of all
     struct tt_store *store;
     struct tt_events *events;
+    struct tt_health health;
     struct tt_lanes *lanes;
     struct tt_worker *workers;
     struct tt_loop *data, *control;
@@ -63,6 +65,9 @@ struct tt_sink tt_daemon_sink(struct tt_daemon *d);
 
 /* A line of the log that is no stream's: recorded, published, and logged. */
 void tt_daemon_event(struct tt_daemon *d, const char *kind, const char *severity, const char *text);
+
+/* For health: the same, as far as the daemon has come up. */
+void tt_daemon_tell(void *daemon, const char *severity, const char *text);
 
 /* Take no more work; end once everything is answered.  A second call ends at once. */
 void tt_daemon_drain(struct tt_daemon *d);

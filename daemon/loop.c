@@ -274,7 +274,7 @@ static bool check_drain(struct tt_loop *l)
             return true;
         l->drain_us = tt_now_us() + d->settings->limits.drain_ms * 1000;
         atomic_store(&d->draining, true);
-        tt_daemon_event(d, "daemon", "info", "draining: takes no more work");
+        tt_health_set(&d->health, TT_HEALTH_DRAINING, "takes no more work");
     }
     return l->drain_us && (!l->outstanding || tt_now_us() >= l->drain_us);
 }

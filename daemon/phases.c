@@ -159,6 +159,7 @@ static enum tt_code start_events(struct tt_daemon *d, struct tt_err *err)
 static void stop_events(struct tt_daemon *d)
 {
     tt_events_stop(d->events);
+    d->events = NULL;
     zmq_ctx_term(d->zmq);
 }
 

@@ -131,6 +131,8 @@ static bool may_learn(const struct tt_stream *s, const struct tt_plan *plan,
         *ret_why = TT_SKIP_FROZEN;
     else if (!tt_guard_may_learn(&s->guard))
         *ret_why = TT_SKIP_HOLD;
+    else if (s->sink.may_learn && !s->sink.may_learn(s->sink.ctx))
+        *ret_why = TT_SKIP_NOT_READY;
     else if (!b->learn)
         *ret_why = b->why;
     return *ret_why == TT_SKIP_NONE;

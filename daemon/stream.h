@@ -21,6 +21,7 @@ struct tt_sink {
     int64_t (*put)(void *ctx, const struct tt_record *r); // returns a ticket
     /* Until ticket is on the disk; a failure is told, the stream goes on. */
     enum tt_code (*sync)(void *ctx, int64_t ticket, struct tt_err *err);
+    bool (*may_learn)(void *ctx);        // false: what is learnt could not be kept; NULL: it can
     int64_t (*next_decision)(void *ctx); // a number that was never given out
     int64_t (*clock_us)(void *ctx);      // monotonic, for latencies; NULL: they are 0
 };

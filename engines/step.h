@@ -10,14 +10,15 @@
  */
 
 /* Why a batch was not learnt from; the names on the wire, in the record and in metrics. */
-#define TT_SKIPS(X)                                                                             \
-    X(TT_SKIP_NONE, "")                                                                         \
-    X(TT_SKIP_SOURCE, "nothing_to_learn") /* the method adapts nothing */                       \
-    X(TT_SKIP_HOLD, "hold")               /* the guard holds the stream */                      \
-    X(TT_SKIP_FROZEN, "frozen")           /* an operator, or the guard, froze it */             \
-    X(TT_SKIP_NOT_FINITE, "not_finite")   /* NaN or Inf in the input, the loss or a gradient */ \
-    X(TT_SKIP_DEADLINE, "deadline")                                                             \
-    X(TT_SKIP_BUDGET, "budget")                                                                 \
+#define TT_SKIPS(X)                                                                               \
+    X(TT_SKIP_NONE, "")                                                                           \
+    X(TT_SKIP_SOURCE, "nothing_to_learn") /* the method adapts nothing */                         \
+    X(TT_SKIP_HOLD, "hold")               /* the guard holds the stream */                        \
+    X(TT_SKIP_FROZEN, "frozen")           /* an operator, or the guard, froze it */               \
+    X(TT_SKIP_NOT_FINITE, "not_finite")   /* NaN or Inf in the input, the loss or a gradient */   \
+    X(TT_SKIP_DEADLINE, "deadline")                                                               \
+    X(TT_SKIP_BUDGET, "budget")                                                                   \
+    X(TT_SKIP_NOT_READY, "not_ready") /* what would be learnt could not be kept: see readiness */ \
     X(TT_SKIP_FILTERED, "filtered")
 
 #define TT_SKIP_ENUM(skip, name) skip,

@@ -101,7 +101,7 @@ SELECT b.ts_ms / 1000 AS ts, b.ts_ms, s.name AS stream, b.stream_id, 0 AS res_s,
   b.adapt_us / 1e3 AS adapt_ms,
   (ifnull(b.queue_us, 0) + ifnull(b.infer_us, 0) + ifnull(b.adapt_us, 0)) / 1e3 AS p99_ms,
   b.adapted, b.skip IS 'deadline' AS skip_deadline, b.skip IS 'budget' AS skip_budget,
-  b.skip IS 'hold' OR b.skip IS 'frozen' AS skip_hold, b.skip IS 'filtered' AS filtered,
+  b.skip IN ('hold', 'frozen', 'not_ready') IS TRUE AS skip_hold, b.skip IS 'filtered' AS filtered,
   b.skip IS 'not_finite' AS not_finite
 FROM batch b JOIN stream s ON s.id = b.stream_id;
 

@@ -45,6 +45,32 @@ static void a_batch_is_answered_learnt_from_and_recorded(void **state)
     tt_plan_free(plan);
 }
 
+static bool never(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+static void what_could_not_be_kept_is_not_learnt(void **state)
+{
+    const struct tt_policy *p = rig_policy(&rig, TENT);
+    struct tt_plan *plan = rig_plan(&rig, p);
+    struct tt_stream *s = rig_stream(&rig, p, plan, NULL);
+    struct tt_result r;
+
+    (void)state;
+    assert_true(rig_step(&rig, s, plan, 0).adapted);
+    s->sink.may_learn = never;
+    r = rig_step(&rig, s, plan, 1);
+    assert_false(r.adapted);
+    assert_string_equal(tt_skip_name(r.skip), "not_ready");
+    assert_int_equal(rig_step(&rig, s, plan, 2).step, r.step); // the same version answers
+    s->sink.may_learn = NULL;
+    assert_true(rig_step(&rig, s, plan, 3).adapted);
+    tt_stream_free(s);
+    tt_plan_free(plan);
+}
+
 static void the_same_batches_make_the_same_versions(void **state)
 {
     const struct tt_policy *p = rig_policy(&rig, TENT);
@@ -309,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_batch_is_answered_learnt_from_and_recorded, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(what_could_not_be_kept_is_not_learnt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_same_batches_make_the_same_versions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(input_that_is_not_finite_is_answered_and_not_learnt_from,
                                         set_up, tear_down),
