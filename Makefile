@@ -25,6 +25,7 @@ DEBS_BUILD := build-essential pkg-config libzmq3-dev libsqlite3-dev libopenblas-
 DEBS_TEST  := libcmocka-dev sqlite3 python3 python3-numpy python3-zmq python3-matplotlib
 DEBS_DEMO  := python3 python3-numpy python3-zmq python3-matplotlib sqlite3
 DEBS_LINT  := clang-format clang-tidy cppcheck libomp-dev
+DEBS_FUZZ  := clang libclang-rt-14-dev
 
 PKG_CONFIG ?= pkg-config
 pkg      = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null || echo MISSING)
@@ -56,7 +57,9 @@ SUPSRCS := $(sort $(wildcard tests/support/*.c))
 TSRCS   := $(sort $(foreach d,$(DIRS),$(wildcard tests/$(d)/test_*.c)))
 HDRS    := $(sort $(wildcard $(addsuffix /*.h,$(DIRS)) tests/support/*.h client/c/*.h))
 OBJ      = $(patsubst %.c,$(BUILD)/%.o,$(1))
-TESTS   := $(patsubst %.c,$(BUILD)/%,$(TSRCS))
+FSRCS   := $(sort $(wildcard tests/fuzz/*.c))
+REPLAYS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/tests/fuzz/replay_%,$(filter tests/fuzz/fuzz_%,$(FSRCS)))
+TESTS   := $(patsubst %.c,$(BUILD)/%,$(TSRCS)) $(REPLAYS)
 PYTESTS := $(sort $(wildcard client/python/tests/test_*.py models/test_*.py))
 TEXTS   := $(sort $(wildcard policies/presets/*.yaml monitor/schema/*.sql config/*.yaml))
 GENH    := $(GEN)/onnx.pb-c.h $(GEN)/texts.h
@@ -70,7 +73,7 @@ PARALLEL = --no-print-directory -Otarget $(if $(filter -j%,$(MAKEFLAGS)),,-j$(sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: fuzz all deps demo demo-run test programs check check-client check-all bench parity \
+.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all bench parity \
         hdrcheck format format-check tidy cppcheck lint rules compdb install clean help FORCE
 
 # These install packages: `make -j demo test` takes them in turn.  The makes that they start are
@@ -89,6 +92,10 @@ $(BUILD)/libttad.a: $(call OBJ,$(LIBSRCS)) $(BUILD)/gen/onnx.pb-c.o $(BUILD)/gen
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call OBJ,$(SUPSRCS)) $(BUILD)/libttad.a
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TLDLIBS)
+
+# The corpus of a fuzz target, each file once: no clang is needed for that.
+$(REPLAYS): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libttad.a
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libttad.a
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -122,7 +129,7 @@ $(GEN)/texts.h $(GEN)/texts.c &: scripts/texts.sh $(TEXTS)
 	@mkdir -p $(GEN)
 	$(call say,GEN,$(GEN)/texts.c)sh scripts/texts.sh $(GEN)/texts.h $(GEN)/texts.c $(TEXTS)
 
--include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS))
+-include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS) $(FSRCS))
 
 # ---- what users type -----------------------------------------------------------
 deps:          ## install the Debian packages that are missing, saying which
@@ -169,23 +176,40 @@ $(BUILD)/hdr/%.ok: %.h $(BUILD)/flags | $(GENH)
 
 # ---- fuzzing -----------------------------------------------------------------
 CLANG    ?= clang
-FUZZ     := onnx safetensors npy
+FUZZ     ?= header policy settings onnx safetensors npy
 FUZZSECS ?= 60
-FUZZSRCS := $(wildcard base/*.c runtime/*.c runtime/ops/*.c) $(GEN)/onnx.pb-c.c
+FUZZOBJ   = $(patsubst %.c,build/fuzz/obj/%.o,$(1))
+FUZZFLAGS := -std=c11 -g -O1 -w -fopenmp=libgomp -fno-omit-frame-pointer \
+             -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
-fuzz: $(FUZZ:%=build/fuzz/fuzz_%)  ## libFuzzer over the readers; FUZZSECS=60 each (needs clang)
-	$(Q)for t in $(FUZZ); do mkdir -p build/fuzz/found/$$t; golden=; \
-	  test $$t = onnx && golden=tests/golden/onnx; \
-	  build/fuzz/fuzz_$$t -max_total_time=$(FUZZSECS) -max_len=4096 -timeout=20 \
-	  -artifact_prefix=build/fuzz/ build/fuzz/found/$$t tests/fuzz/corpus/$$t $$golden || exit 1; done
+fuzz: $(FUZZ:%=build/fuzz/fuzz_%)  ## libFuzzer over the readers; FUZZSECS=60 each, FUZZ="header npy" some
+	$(Q)for t in $(FUZZ); do mkdir -p build/fuzz/found/$$t; golden=; dict=; \
+	  test $$t != onnx || golden=tests/golden/onnx; \
+	  test ! -f tests/fuzz/$$t.dict || dict=-dict=tests/fuzz/$$t.dict; \
+	  build/fuzz/fuzz_$$t -max_total_time=$(FUZZSECS) -max_len=4096 -timeout=20 -verbosity=0 \
+	  -print_final_stats=1 $$dict -artifact_prefix=build/fuzz/ build/fuzz/found/$$t \
+	  tests/fuzz/corpus/$$t $$golden || exit 1; done
 
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZSRCS) | $(GENH)
+fuzz-deps:     ## install what `make fuzz` needs beside `make deps`
+	@sh scripts/deps.sh $(DEBS_BUILD) $(DEBS_FUZZ)
+
+build/fuzz/fuzz_%: build/fuzz/obj/tests/fuzz/fuzz_%.o build/fuzz/libttad.a
+	$(call say,LINK,$@)$(CLANG) -fopenmp=libgomp -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
+
+build/fuzz/libttad.a: $(call FUZZOBJ,$(LIBSRCS)) $(patsubst $(GEN)/%.c,build/fuzz/obj/gen/%.o,$(GEN)/onnx.pb-c.c $(GEN)/texts.c)
+	$(call say,AR,$@)rm -f $@ && ar rcs $@ $^
+
+build/fuzz/obj/gen/%.o: $(GEN)/%.c
 	@mkdir -p $(@D)
-	$(call say,FUZZ,$@)$(CLANG) $(CPPFLAGS) -std=c11 -g -O1 -w -fopenmp=libgomp \
-	  -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< $(FUZZSRCS) $(LDLIBS)
+	$(call say,CC,$<)$(CLANG) $(CPPFLAGS) $(FUZZFLAGS) -c -o $@ $<
+build/fuzz/obj/%.o: %.c | $(GENH)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CLANG) $(CPPFLAGS) $(FUZZFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(patsubst %.c,build/fuzz/obj/%.d,$(SRCS) $(wildcard tests/fuzz/*.c))
 
 # ---- lint --------------------------------------------------------------------
-ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(wildcard tests/*.c bench/*.c)
+ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(FSRCS) $(wildcard tests/*.c bench/*.c)
 
 format:        ## rewrite the sources with clang-format
 	$(Q)clang-format -i $(ALLC) $(HDRS)
