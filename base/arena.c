@@ -5,9 +5,11 @@
 #include <string.h>
 
 #ifdef TT_HOSTILE
-#define MIN_BLOCK ((size_t)64) // every allocation a block of its own
+#define FIRST_BLOCK ((size_t)64) // every allocation a block of its own
+#define MOST_BLOCK  ((size_t)64)
 #else
-#define MIN_BLOCK ((size_t)64 << 10) // few blocks for small things; measured no gain above
+#define FIRST_BLOCK ((size_t)4 << 10)  // a job or a stream is small, and there are thousands
+#define MOST_BLOCK  ((size_t)64 << 10) // few blocks for small things; measured no gain above
 #endif
 
 /* Memory follows the header, at the next multiple of TT_ALIGN. */
@@ -34,7 +36,9 @@ static size_t held(const struct tt_arena *a)
 
 static struct tt_block *add_block(struct tt_arena *a, size_t bytes)
 {
-    size_t size = bytes > MIN_BLOCK ? bytes : MIN_BLOCK;
+    const size_t twice = a->head ? 2 * a->head->size : FIRST_BLOCK;
+    const size_t grown = twice < MOST_BLOCK ? twice : MOST_BLOCK;
+    size_t size = bytes > grown ? bytes : grown;
     struct tt_block *b;
 
     if (a->limit) {

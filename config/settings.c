@@ -32,6 +32,8 @@ static const struct tt_field limit_fields[] = {
     LIMIT(credit, "8", 1, 65536, "requests that a client may have under way"),
     LIMIT(drain_ms, "10000", 0, 3600000, "time to answer what is queued after SIGTERM, ms"),
     LIMIT(feedback_window_s, "3600", 0, 31536000, "age of an answer that still takes labels, s"),
+    LIMIT(stream_bytes, "67108864", 1048576, 1ll << 46,
+          "memory that open streams share, bytes; each keeps what it needs to answer"),
     LIMIT(ring_versions, "16", 2, 1024, "versions of a stream that are kept in memory"),
     LIMIT(snapshots_keep, "10", 1, 100000, "newest snapshots of a stream that stay on the disk"),
     {0},

@@ -52,6 +52,7 @@ struct tt_daemon {
     struct tt_loop *data, *control;
     int wake;                      // an eventfd: signals, and the drain op
     atomic_int_fast64_t decisions; // the highest number given out
+    atomic_int open_streams;       // in memory
     atomic_bool draining, drained;
     atomic_int_fast64_t requests, answered, refused, busy, unroutable; // counters of status
 };

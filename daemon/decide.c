@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/resume.h"
 #include "daemon/tell.h"
 #include "monitor/snapshot.h"
 #include "policies/policy.h"
@@ -77,7 +78,8 @@ static struct tt_version restore(struct tt_stream *s, const struct tt_version *t
 }
 
 /* The newest good version from before the change point less one detection delay. */
-static const struct tt_version *choose(const struct tt_stream *s, const struct tt_decision *d,
+static const struct tt_version *choose(struct tt_stream *s, const struct tt_plan *plan,
+                                       const struct tt_decision *d, int64_t now_ms,
                                        const char **ret_why)
 {
     const struct tt_version *to;
@@ -86,7 +88,7 @@ static const struct tt_version *choose(const struct tt_stream *s, const struct t
         *ret_why = "the rule asks for the source";
         return &s->versions.base;
     }
-    to = tt_versions_target(&s->versions, d->change_point_sample - d->samples_affected);
+    to = tt_stream_target(s, plan, d->change_point_sample - d->samples_affected, now_ms);
     *ret_why = to == &s->versions.base
                    ? "no version from before the change point is good, so the source"
                    : "the newest good version from before the change point";
@@ -124,8 +126,8 @@ void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision
     s->told = s->guard.state;
 }
 
-void tt_stream_decide(struct tt_stream *s, const struct tt_decision *d, int64_t now_ms,
-                      char ret_restored[TT_HASH_SHORT + 1])
+void tt_stream_decide(struct tt_stream *s, const struct tt_plan *plan, const struct tt_decision *d,
+                      int64_t now_ms, char ret_restored[TT_HASH_SHORT + 1])
 {
     struct tt_version from = s->versions.serving, to;
     struct tt_restored what = {.from = &from};
@@ -136,7 +138,7 @@ void tt_stream_decide(struct tt_stream *s, const struct tt_decision *d, int64_t 
     if (back && !d->dry_run) {
         if (d->suspect)
             mark_suspect(s, d->suspect_version, now_ms);
-        what.to = choose(s, d, &what.reason);
+        what.to = choose(s, plan, d, now_ms, &what.reason);
         if (from.state != TT_VERSION_BASE) {
             from.state = TT_VERSION_BAD;
             tt_tell_version(s, &from, "it served when the guard tripped", NULL);
@@ -145,7 +147,7 @@ void tt_stream_decide(struct tt_stream *s, const struct tt_decision *d, int64_t 
         what.to = &to;
         memcpy(ret_restored, to.name, sizeof to.name);
     } else if (back) {
-        what.to = choose(s, d, &what.reason);
+        what.to = choose(s, plan, d, now_ms, &what.reason);
     }
     id = tt_tell_decision(s, d, &what, "guard", now_ms, &ticket);
     if (!d->dry_run) {

@@ -9,9 +9,10 @@
  * set others aside, record why.  The decision is on the disk before these functions return.
  */
 
-/* Do what the guard decided, or record a dry run.  Writes the version restored, or "". */
-void tt_stream_decide(struct tt_stream *s, const struct tt_decision *d, int64_t now_ms,
-                      char ret_restored[TT_HASH_SHORT + 1]);
+/* Do what the guard decided, or record a dry run.  Writes the version restored, or "".  The plan
+ * is for its layout, when a version has to be read from its snapshot. */
+void tt_stream_decide(struct tt_stream *s, const struct tt_plan *plan, const struct tt_decision *d,
+                      int64_t now_ms, char ret_restored[TT_HASH_SHORT + 1]);
 
 /* Tell that the guard's state changed, if it did since the last time, or if a decision was made:
  * then decision (its ticket) and state are on the disk before any event speaks of them. */

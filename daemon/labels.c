@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "daemon/memory.h"
-
 static enum tt_code check(const struct tt_stream *s, const struct tt_labels *l,
                           const struct tt_answered *a, struct tt_err *err)
 {
@@ -52,7 +50,7 @@ static struct tt_labelled compare(const struct tt_labels *l, const struct tt_ans
 enum tt_code tt_stream_feedback(struct tt_stream *s, const struct tt_labels *l,
                                 struct tt_credited *ret, struct tt_err *err)
 {
-    struct tt_answered *a = tt_memory_find(s->memory, l->id);
+    struct tt_answered *a = tt_memory_find(&s->memory, l->id);
     struct tt_record r = {.kind = TT_REC_FEEDBACK, .ts_ms = l->now_ms, .stream = s->name};
     struct tt_labelled got;
 

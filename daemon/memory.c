@@ -4,68 +4,77 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Answers are a ring, and so are the rows: an answer's rows lie side by side, in the order of the
- * answers, so that forgetting the oldest frees the rows at the tail. */
-struct tt_memory {
-    int first, n; // answers
-    int64_t head; // where the next rows go
-    int32_t label[TT_MEMORY_ROWS], frozen[TT_MEMORY_ROWS];
-    int64_t start[TT_MEMORY_ANSWERS];
-    struct tt_answered answer[TT_MEMORY_ANSWERS];
-};
-
-struct tt_memory *tt_memory_new(struct tt_arena *arena)
+static size_t bytes_of(int64_t rows)
 {
-    return TT_NEW(arena, 1, struct tt_memory);
+    return sizeof(struct tt_answered) + 2 * (size_t)rows * sizeof(int32_t);
 }
 
-static void forget_oldest(struct tt_memory *m)
+/* Take a out, whose predecessor is before: NULL for the oldest. */
+static void forget(struct tt_memory *m, struct tt_answered *before, struct tt_answered *a)
 {
-    m->first = (m->first + 1) % TT_MEMORY_ANSWERS;
+    struct tt_arena arena = a->arena;
+
+    if (before)
+        before->next = a->next;
+    else
+        m->oldest = a->next;
+    if (m->newest == a)
+        m->newest = before;
     m->n--;
+    m->rows -= a->rows;
+    m->bytes -= bytes_of(a->rows);
+    tt_arena_release(&arena);
 }
 
-/* Do rows [at, at + rows) meet those of the oldest answer? */
-static bool meets_oldest(const struct tt_memory *m, int64_t at, int64_t rows)
+static void forget_id(struct tt_memory *m, const char *id)
 {
-    const int64_t start = m->start[m->first];
+    struct tt_answered *before = NULL;
 
-    return at < start + m->answer[m->first].rows && start < at + rows;
+    for (struct tt_answered *a = m->oldest; a; before = a, a = a->next)
+        if (!strcmp(a->id, id)) {
+            forget(m, before, a);
+            return;
+        }
 }
 
 struct tt_answered *tt_memory_add(struct tt_memory *m, const char *id, int64_t rows)
 {
     struct tt_answered *a;
-    int64_t at;
-    int i;
+    struct tt_arena arena;
 
     if (rows > TT_MEMORY_ROWS)
         return NULL;
-    a = tt_memory_find(m, id);
-    if (a)
-        a->id[0] = '\0'; // its rows are freed when its turn comes
-    at = m->head + rows <= TT_MEMORY_ROWS ? m->head : 0;
-    if (at != m->head) // the rows up to the end are skipped: whoever has them goes
-        while (m->n && m->start[m->first] >= m->head)
-            forget_oldest(m);
-    while (m->n == TT_MEMORY_ANSWERS || (m->n && meets_oldest(m, at, rows)))
-        forget_oldest(m);
-    i = (m->first + m->n++) % TT_MEMORY_ANSWERS;
-    a = &m->answer[i];
-    *a = (struct tt_answered){.rows = rows, .label = m->label + at, .frozen = m->frozen + at};
+    forget_id(m, id);
+    while (m->n && (m->n == TT_MEMORY_ANSWERS || m->rows + rows > TT_MEMORY_ROWS))
+        forget(m, NULL, m->oldest);
+    tt_arena_init(&arena, bytes_of(rows) + (size_t)TT_ALIGN); // a limit, so no more is taken
+    a = (struct tt_answered *)tt_arena_alloc(&arena, bytes_of(rows), 1);
+    if (!a)
+        return NULL;
+    *a = (struct tt_answered){.arena = arena, .rows = rows, .label = (int32_t *)(a + 1)};
+    a->frozen = a->label + rows;
     (void)snprintf(a->id, sizeof a->id, "%s", id); // the protocol has bounded it
-    m->start[i] = at;
-    m->head = at + rows;
+    if (m->newest)
+        m->newest->next = a;
+    else
+        m->oldest = a;
+    m->newest = a;
+    m->n++;
+    m->rows += rows;
+    m->bytes += bytes_of(rows);
     return a;
 }
 
-struct tt_answered *tt_memory_find(struct tt_memory *m, const char *id)
+struct tt_answered *tt_memory_find(const struct tt_memory *m, const char *id)
 {
-    for (int i = m->n - 1; i >= 0; i--) {
-        struct tt_answered *a = &m->answer[(m->first + i) % TT_MEMORY_ANSWERS];
-
-        if (a->id[0] && !strcmp(a->id, id))
+    for (struct tt_answered *a = m->oldest; a; a = a->next)
+        if (!strcmp(a->id, id))
             return a;
-    }
     return NULL;
+}
+
+void tt_memory_trim(struct tt_memory *m, size_t bytes)
+{
+    while (m->n && m->bytes > bytes)
+        forget(m, NULL, m->oldest);
 }

@@ -11,12 +11,14 @@
 /*
  * What a stream remembers of its answers, so that labels that come later can be credited to the
  * version that gave them: the last TT_MEMORY_ANSWERS requests with an id, at most TT_MEMORY_ROWS
- * rows together.  The oldest is forgotten first.
+ * rows together.  The oldest is forgotten first, and gives its memory back.
  */
 #define TT_MEMORY_ANSWERS 256
 #define TT_MEMORY_ROWS    16384
 
 struct tt_answered {
+    struct tt_arena arena;    // owns it
+    struct tt_answered *next; // the one after it
     char id[TTAD_WIRE_ID_MAX + 1];
     char version[TT_HASH_SHORT + 1];
     int64_t step, ms;
@@ -28,16 +30,22 @@ struct tt_answered {
     int32_t *frozen; // [rows] the frozen model's, when base
 };
 
-struct tt_memory;
-
-/* NULL: out of memory. */
-struct tt_memory *tt_memory_new(struct tt_arena *arena);
+/* Empty when zero. */
+struct tt_memory {
+    struct tt_answered *oldest, *newest;
+    int n;
+    int64_t rows;
+    size_t bytes; // that it holds
+};
 
 /* Room for an answer of rows rows, whose label and frozen are to be filled in.  An older answer of
- * that id is replaced.  NULL: too many rows to remember. */
+ * that id is replaced.  NULL: too many rows to remember, or out of memory. */
 struct tt_answered *tt_memory_add(struct tt_memory *m, const char *id, int64_t rows);
 
 /* The answer to that request, or NULL. */
-struct tt_answered *tt_memory_find(struct tt_memory *m, const char *id);
+struct tt_answered *tt_memory_find(const struct tt_memory *m, const char *id);
+
+/* Forget the oldest until at most bytes are held. */
+void tt_memory_trim(struct tt_memory *m, size_t bytes);
 
 #endif

@@ -83,6 +83,11 @@ static void snapshot(struct tt_worker *w, struct tt_job *job)
     struct tt_err err;
     json_t *o;
 
+    if (!v) {
+        (void)tt_fail(&err, TT_ENOMEM, "out of memory");
+        tt_reply_error(job, &err);
+        return;
+    }
     if (v->state != TT_VERSION_BASE && !v->stored &&
         (tt_worker_plan(w, job->lane->model, s->policy, 1, &plan, &err) != TT_OK ||
          tt_stream_save(s, plan, v, reason, tt_now_ms(), &err) != TT_OK)) {
@@ -109,12 +114,14 @@ static void order(struct tt_worker *w, struct tt_job *job)
     struct tt_plan *plan;
     struct tt_err err;
 
-    if (q->ask == TT_ASK_ROLLBACK && *q->version &&
+    if (q->ask == TT_ASK_ROLLBACK &&
         (tt_worker_plan(w, job->lane->model, s->policy, 1, &plan, &err) != TT_OK ||
-         tt_stream_fetch(s, plan, q->version, &err) != TT_OK)) {
+         (*q->version && tt_stream_fetch(s, plan, q->version, &err) != TT_OK))) {
         tt_reply_error(job, &err);
         return;
     }
+    if (q->ask == TT_ASK_ROLLBACK && !*q->version)
+        (void)tt_stream_target(s, plan, INT64_MAX, o.now_ms); // in memory now
     if (tt_stream_order(s, &o, &got, &err) != TT_OK) {
         tt_reply_error(job, &err);
         return;

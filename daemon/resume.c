@@ -245,17 +245,51 @@ static bool match(void *arg, const struct tt_snapshot_file *f)
     return !w->found;
 }
 
+/* Read f into place, or, when that is NULL, into one that is found. */
+static enum tt_code read_into(struct tt_stream *s, const struct tt_plan *plan,
+                              const struct tt_snapshot_file *f, struct tt_version *place,
+                              struct tt_err *err)
+{
+    struct tt_decoded d = {.version = {.block = tt_block_new(s->versions.floats)}};
+    struct tt_arena arena;
+    enum tt_code code;
+
+    if (!d.version.block)
+        return tt_fail(err, TT_ENOMEM, "out of memory");
+    tt_arena_init(&arena, 0);
+    code = load(s, plan, f, &arena, &d, err);
+    tt_arena_release(&arena);
+    if (code == TT_OK && !place && !(place = tt_versions_place(&s->versions, true)))
+        code = tt_fail(err, TT_ENOMEM, "out of memory");
+    if (code != TT_OK) {
+        tt_block_free(d.version.block);
+        return code;
+    }
+    if (place->name[0]) // what has become known of it since it was written
+        d.version.state = place->state;
+    tt_block_free(place->block);
+    *place = d.version;
+    clamp(s, place);
+    return TT_OK;
+}
+
+static struct tt_version *find_place(struct tt_stream *s, const char *version)
+{
+    const struct tt_version *v = tt_versions_find(&s->versions, version);
+
+    for (int i = 0; i < s->versions.nring; i++)
+        if (v == &s->versions.ring[i])
+            return &s->versions.ring[i];
+    return NULL; // the base
+}
+
 enum tt_code tt_stream_fetch(struct tt_stream *s, const struct tt_plan *plan, const char *version,
                              struct tt_err *err)
 {
+    const struct tt_version *known = tt_versions_find(&s->versions, version);
     struct wanted w = {.version = version};
-    struct tt_decoded d = {.version = {.name = ""}};
-    struct tt_version *place;
-    struct tt_arena arena;
-    enum tt_code code;
-    float *block;
 
-    if (tt_versions_find(&s->versions, version))
+    if (known && known->block)
         return TT_OK;
     if (s->snapshots && tt_snapshot_scan(s->snapshots, match, &w, err) != TT_OK)
         return err->code;
@@ -264,21 +298,25 @@ enum tt_code tt_stream_fetch(struct tt_stream *s, const struct tt_plan *plan, co
                        "stream '%s' has no version '%s' that it could go back to; op 'snapshots' "
                        "lists them",
                        s->name, version);
-    tt_arena_init(&arena, 0);
-    block = TT_NEW(&arena, s->versions.floats + 1, float);
-    d.version.block = block;
-    code =
-        block ? load(s, plan, &w.file, &arena, &d, err) : tt_fail(err, TT_ENOMEM, "out of memory");
-    if (code == TT_OK) {
-        place = tt_versions_place(&s->versions, true);
-        block = place->block;
-        memcpy(block, d.version.block, (size_t)s->versions.floats * sizeof *block);
-        *place = d.version;
-        place->block = block;
-        clamp(s, place);
+    return read_into(s, plan, &w.file, known ? find_place(s, version) : NULL, err);
+}
+
+const struct tt_version *tt_stream_target(struct tt_stream *s, const struct tt_plan *plan,
+                                          int64_t samples, int64_t now_ms)
+{
+    const struct tt_version *to = tt_versions_target(&s->versions, samples);
+    struct tt_err err;
+
+    while (!to->block && tt_stream_fetch(s, plan, to->name, &err) != TT_OK) {
+        struct tt_version *gone = find_place(s, to->name);
+        struct tt_snapshot_file f = {.step = to->step};
+
+        memcpy(f.version, to->name, sizeof f.version);
+        gone->state = TT_VERSION_LOST;
+        mark_lost(s, &f, now_ms, err.msg);
+        to = tt_versions_target(&s->versions, samples);
     }
-    tt_arena_release(&arena);
-    return code;
+    return to;
 }
 
 void tt_stream_opened(struct tt_stream *s, const char *text, int64_t now_ms)
@@ -294,7 +332,7 @@ void tt_stream_part(struct tt_stream *s, const struct tt_plan *plan, int64_t now
     struct tt_version *v = tt_versions_keep(&s->versions);
     struct tt_err err;
 
-    if (s->snapshots && v->state != TT_VERSION_BASE && !v->stored)
+    if (v && s->snapshots && v->state != TT_VERSION_BASE && !v->stored)
         (void)tt_stream_save(s, plan, v, "drain", now_ms, &err); // told as an event
 }
 

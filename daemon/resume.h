@@ -31,9 +31,14 @@ void tt_stream_part(struct tt_stream *s, const struct tt_plan *plan, int64_t now
 /* A client has closed the stream. */
 void tt_stream_closed(struct tt_stream *s, int64_t now_ms);
 
-/* Bring a version that is only on the disk into the ring, so that it can be gone back to.
+/* Bring a version whose numbers are only on the disk into the ring, so that it can be gone back to.
  * TT_ENOTFOUND: there is no such file. */
 TT_MUST_CHECK enum tt_code tt_stream_fetch(struct tt_stream *s, const struct tt_plan *plan,
                                            const char *version, struct tt_err *err);
+
+/* The newest good checkpoint made when at most samples had been answered, with its numbers in
+ * memory, else the base.  One whose snapshot cannot be read back is marked lost. */
+const struct tt_version *tt_stream_target(struct tt_stream *s, const struct tt_plan *plan,
+                                          int64_t samples, int64_t now_ms);
 
 #endif

@@ -120,6 +120,7 @@ static void infer(struct tt_worker *w, struct tt_job *job)
     tt_loop_answer(job);
     if (plan)
         tt_stream_settle(lane->stream, plan, tt_now_ms());
+    tt_worker_trim(w, lane);
 }
 
 static void feedback(struct tt_worker *w, struct tt_job *job)

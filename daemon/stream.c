@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "daemon/decide.h"
-#include "daemon/memory.h"
 #include "daemon/resume.h"
 #include "daemon/tell.h"
 #include "policies/policy.h"
@@ -37,25 +36,28 @@ static const char *make_salt(struct tt_arena *arena, const struct tt_model *mode
 static enum tt_code fill(struct tt_stream *s, const struct tt_stream_spec *spec, struct tt_err *err)
 {
     const char *dir = spec->snapshots;
-    float *memory;
+    float *memory, *source = NULL;
 
     s->classes = tt_plan_classes(spec->plan);
     s->name = tt_arena_strndup(&s->arena, spec->name, strlen(spec->name));
     s->model_name = tt_arena_strndup(&s->arena, spec->model_name, strlen(spec->model_name));
     s->snapshots = dir ? tt_arena_strndup(&s->arena, dir, strlen(dir)) : NULL;
     s->salt = make_salt(&s->arena, spec->model, spec->policy);
-    s->memory = tt_memory_new(&s->arena);
     memory = TT_NEW(&s->arena, 2 * (s->classes + 1), float);
     s->mean_p = TT_NEW(&s->arena, s->classes + 1, float);
     s->counts = TT_NEW(&s->arena, s->classes + 1, int64_t);
-    if (!s->name || !s->model_name || (dir && !s->snapshots) || !s->salt || !s->memory || !memory ||
-        !s->mean_p || !s->counts)
+    if (!s->name || !s->model_name || (dir && !s->snapshots) || !s->salt || !memory || !s->mean_p ||
+        !s->counts)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     if (tt_versions_init(&s->versions, &s->arena, tt_plan_floats(spec->plan),
                          spec->ring ? spec->ring : RING, s->salt, err) != TT_OK)
         return err->code;
-    tt_plan_source(spec->plan, s->versions.base.block);
-    tt_versions_source(&s->versions, spec->now_ms);
+    source = spec->source ? tt_block_share(spec->source) : tt_block_new(s->versions.floats);
+    if (!source)
+        return tt_fail(err, TT_ENOMEM, "out of memory");
+    if (!spec->source)
+        tt_plan_source(spec->plan, source);
+    tt_versions_source(&s->versions, source, spec->now_ms);
     tt_signals_init(&s->signals, s->classes, spec->policy->guard.settings.window, memory);
     tt_guard_init(&s->guard, &spec->policy->guard, spec->now_ms);
     s->told = s->guard.state;
@@ -96,6 +98,8 @@ void tt_stream_free(struct tt_stream *s)
     if (!s)
         return;
     tt_arena_release(&s->scratch);
+    tt_memory_trim(&s->memory, 0);
+    tt_versions_free(&s->versions);
     arena = s->arena; // it owns s
     tt_arena_release(&arena);
 }
@@ -245,8 +249,8 @@ static const char *guard_word(const struct tt_stream *s, bool tripped)
 }
 
 /* Let the guard judge the batch; act.  Returns whether the update may be published. */
-static bool judge(struct tt_stream *s, const struct tt_batch *b, const struct tt_observed *seen,
-                  struct tt_result *ret)
+static bool judge(struct tt_stream *s, const struct tt_plan *plan, const struct tt_batch *b,
+                  const struct tt_observed *seen, struct tt_result *ret)
 {
     struct tt_decision d[MAX_DECISIONS];
     struct tt_moment at = {.now_ms = b->now_ms,
@@ -261,7 +265,7 @@ static bool judge(struct tt_stream *s, const struct tt_batch *b, const struct tt
     for (int i = 0; i < n; i++) {
         char restored[TT_HASH_SHORT + 1];
 
-        tt_stream_decide(s, &d[i], b->now_ms, restored);
+        tt_stream_decide(s, plan, &d[i], b->now_ms, restored);
         if (d[i].dry_run)
             continue;
         clean = false;
@@ -315,7 +319,7 @@ static struct tt_answered *remember(struct tt_stream *s, const struct tt_batch *
     struct tt_answered *a = NULL;
 
     if (b->id && *b->id)
-        a = tt_memory_add(s->memory, b->id, b->rows);
+        a = tt_memory_add(&s->memory, b->id, b->rows);
     if (!a)
         return NULL;
     memcpy(a->version, r->version, sizeof a->version);
@@ -346,8 +350,8 @@ enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *plan, const str
     bool learn;
     int64_t us;
 
-    if (make_room(s, b->rows, err) != TT_OK)
-        return err->code;
+    if (make_room(s, b->rows, err) != TT_OK || tt_versions_ready(v, err) != TT_OK)
+        return tt_fail_in(err, "stream '%s'", s->name);
     learn = may_learn(s, plan, b, &why);
     if (tt_step_run(plan, v->serving.block, v->next.block, b->x, b->rows, learn, why, b->logits, &o,
                     err) != TT_OK)
@@ -365,7 +369,7 @@ enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *plan, const str
     a = remember(s, b, &o, ret);
     if (ask_frozen(s, plan, b, v->serving.block, &seen, a, err) != TT_OK)
         return tt_fail_in(err, "stream '%s': the frozen model", s->name);
-    if (judge(s, b, &seen, ret) && o.adapted) {
+    if (judge(s, plan, b, &seen, ret) && o.adapted) {
         publish(s, &o, b->now_ms);
         ret->adapted = true;
     } else if (o.adapted) {
@@ -397,4 +401,23 @@ void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t n
         if (s->snapshots)
             (void)tt_stream_save(s, plan, v, "good", now_ms, &err); // told as an event
     }
+}
+
+void tt_stream_trim(struct tt_stream *s, size_t bytes)
+{
+    const size_t need = s->arena.used + (size_t)s->versions.floats * sizeof(float);
+    const size_t spare = bytes > need ? bytes - need : 0;
+
+    if (tt_stream_bytes(s) <= bytes)
+        return;
+    tt_arena_release(&s->scratch);
+    s->room = 0;
+    tt_memory_trim(&s->memory, spare / 4); // labels may come for the newest answers at least
+    tt_versions_trim(&s->versions, spare - s->memory.bytes);
+}
+
+size_t tt_stream_bytes(const struct tt_stream *s)
+{
+    return s->arena.used + s->scratch.used + s->memory.bytes + tt_versions_bytes(&s->versions) +
+           (size_t)s->versions.floats * sizeof(float);
 }

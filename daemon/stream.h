@@ -2,6 +2,7 @@
 #ifndef TT_DAEMON_STREAM_H
 #define TT_DAEMON_STREAM_H
 
+#include "daemon/memory.h"
 #include "daemon/versions.h"
 #include "engines/step.h"
 #include "monitor/guard.h"
@@ -32,6 +33,7 @@ struct tt_stream_spec {
     const struct tt_model *model;
     const struct tt_policy *policy;
     const struct tt_plan *plan; // for the layout; not kept
+    float *source;              // tt_plan_source's block, to share; NULL: one of its own
     struct tt_sink sink;
     const char *snapshots; // directory of its snapshots; NULL: none are written; copied
     int keep;              // newest snapshots that stay; 0: 10
@@ -39,8 +41,6 @@ struct tt_stream_spec {
     int64_t feedback_ms;   // age of an answer that still takes labels; 0: no bound
     int64_t now_ms;
 };
-
-struct tt_memory; // of answers
 
 struct tt_stream {
     struct tt_arena arena;
@@ -53,7 +53,7 @@ struct tt_stream {
     struct tt_versions versions;
     struct tt_signals signals;
     struct tt_guard guard;
-    struct tt_memory *memory;
+    struct tt_memory memory; // of answers
     int classes;
     int64_t step;                      // of the newest version there ever was
     int64_t updates;                   // since the last checkpoint
@@ -105,5 +105,10 @@ TT_MUST_CHECK enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *p
 
 /* What can wait until after the answer: versions that have soaked become good, and are written. */
 void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms);
+
+/* Give back memory that the stream can do without, until at most bytes are held beyond what it
+ * needs to answer: remembered answers, oldest first, and checkpoints that have a snapshot. */
+void tt_stream_trim(struct tt_stream *s, size_t bytes);
+size_t tt_stream_bytes(const struct tt_stream *s); // all that it holds
 
 #endif

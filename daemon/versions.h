@@ -37,26 +37,36 @@ struct tt_version {
     int64_t ms;               // wall time of that
     double param_drift;       // relative distance from the source
     bool stored;              // there is a snapshot file
-    float *block;             // NULL: an empty place of the ring
+    float *block;             // its numbers; NULL in the ring: only in its snapshot (stored)
 };
 
 struct tt_versions {
-    struct tt_arena *arena; // where the ring's blocks come from, when first used
-    int64_t floats;         // of a block
-    const char *salt;       // goes into each name: model and method
+    int64_t floats;   // of a block
+    const char *salt; // goes into each name: model and method
     struct tt_version base, serving, next;
     int nring;
     struct tt_version *ring; // in no order
 };
 
-/* Room for nring checkpoints in arena; base serves once its block is filled and published.
+/* A block of its own memory, with one owner; zeroed.  NULL: out of memory. */
+float *tt_block_new(int64_t floats);
+
+/* One owner more; any thread. */
+float *tt_block_share(float *block);
+void tt_block_free(float *block); // one owner less; NULL is nothing
+
+/* Room for nring checkpoints in arena; base serves once it has a block and was named.
  * salt is kept. */
 TT_MUST_CHECK enum tt_code tt_versions_init(struct tt_versions *v, struct tt_arena *arena,
                                             int64_t floats, int nring, const char *salt,
                                             struct tt_err *err);
+void tt_versions_free(struct tt_versions *v); // the blocks
 
-/* Name the source block and let it serve. */
-void tt_versions_source(struct tt_versions *v, int64_t now_ms);
+/* Take over block (one ownership of it) as the source, name it, and let it serve. */
+void tt_versions_source(struct tt_versions *v, float *block, int64_t now_ms);
+
+/* The block that the next version is written to: there until tt_versions_trim(). */
+TT_MUST_CHECK enum tt_code tt_versions_ready(struct tt_versions *v, struct tt_err *err);
 
 /* The numbers in next.block are a version from now on, and serve.  Its name, parent and step are
  * set here. */
@@ -65,11 +75,11 @@ void tt_versions_publish(struct tt_versions *v, int64_t step, int64_t samples, i
 
 /* A copy of the serving version in the ring, soaking.  A suspect or bad one makes room, else the
  * oldest good one when more than half of the ring is good.  NULL: it is there already, is the
- * base, or all others are still to be judged. */
+ * base, all others are still to be judged, or memory ran out. */
 struct tt_version *tt_versions_checkpoint(struct tt_versions *v);
 
 /* The checkpoint of the serving version, made whatever has to go for it; the base when it serves.
- */
+ * NULL: out of memory. */
 struct tt_version *tt_versions_keep(struct tt_versions *v);
 
 /* An empty place of the ring for a version read back; when it is full NULL, or with force that
@@ -82,7 +92,13 @@ const struct tt_version *tt_versions_target(const struct tt_versions *v, int64_t
 /* The checkpoint, or base, of that name (at least 8 of its digits), or NULL. */
 const struct tt_version *tt_versions_find(const struct tt_versions *v, const char *name);
 
-/* Serve a copy of to, which is the base or a checkpoint. */
+/* Give memory back until at most bytes are held beyond the block that serves: what is written
+ * next; then checkpoints that have a snapshot, oldest first, which stay as places to go back to
+ * without their block; then those that soak, newest first, but for one.  More may remain. */
+void tt_versions_trim(struct tt_versions *v, size_t bytes);
+size_t tt_versions_bytes(const struct tt_versions *v); // held beyond the block that serves
+
+/* Serve a copy of to, which is the base or a checkpoint with its block. */
 void tt_versions_restore(struct tt_versions *v, const struct tt_version *to);
 
 const char *tt_version_state_name(enum tt_version_state state);

@@ -90,6 +90,8 @@ void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, 
 
     pthread_mutex_lock(&w->lock);
     f->closed = closed;
+    if (f->open != (s != NULL))
+        atomic_fetch_add(&w->daemon->open_streams, s ? 1 : -1);
     f->open = s != NULL;
     if (s) {
         (void)snprintf(f->state, sizeof f->state, "%s", tt_guard_state_name(s->guard.state));
@@ -100,7 +102,7 @@ void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, 
         f->adapted = s->adapted;
         f->skipped = s->skipped;
         f->rollbacks = s->rollbacks;
-        f->bytes = (int64_t)(s->arena.used + s->scratch.used);
+        f->bytes = (int64_t)tt_stream_bytes(s);
         if (step_us) {
             f->step_us = f->step_us ? (7 * f->step_us + step_us) / 8 : step_us;
             f->last_ms = tt_now_ms();
@@ -125,6 +127,7 @@ static struct tt_plan_slot *find_slot(struct tt_worker *w, const struct tt_serve
             old = p;
     }
     tt_plan_free(old->plan);
+    tt_block_free(old->source);
     *old = (struct tt_plan_slot){.model = model, .policy = policy};
     return old;
 }
@@ -151,6 +154,28 @@ enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_served_model *m
     }
     *ret = slot->plan;
     return TT_OK;
+}
+
+/* The source parameters of the newest plan, made when the first stream asks. */
+static float *find_source(struct tt_worker *w, const struct tt_served_model *model,
+                          const struct tt_policy *policy)
+{
+    struct tt_plan_slot *slot = find_slot(w, model, policy);
+
+    if (slot->source)
+        return slot->source;
+    slot->source = tt_block_new(tt_plan_floats(slot->plan));
+    if (slot->source)
+        tt_plan_source(slot->plan, slot->source);
+    return slot->source; // NULL: the stream makes one of its own, or says what is wrong
+}
+
+void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane)
+{
+    const int open = atomic_load(&w->daemon->open_streams);
+    const int64_t all = w->daemon->settings->limits.stream_bytes;
+
+    tt_stream_trim(lane->stream, (size_t)(all / (open > 1 ? open : 1)));
 }
 
 /* What the record knows of a stream's versions.  That it cannot be read is logged: then the files
@@ -226,6 +251,7 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
                                                .model = model->model,
                                                .policy = policy,
                                                .plan = plan,
+                                               .source = find_source(w, model, policy),
                                                .sink = tt_daemon_sink(w->daemon),
                                                .snapshots = dir,
                                                .keep = (int)limits->snapshots_keep,
@@ -271,8 +297,10 @@ static void *run(void *arg)
     while ((job = next_job(w)))
         tt_serve_job(w, job);
     tt_lanes_each(w->daemon->lanes, close_lane, w);
-    for (int i = 0; i < TT_WORKER_PLANS; i++)
+    for (int i = 0; i < TT_WORKER_PLANS; i++) {
         tt_plan_free(w->plans[i].plan);
+        tt_block_free(w->plans[i].source);
+    }
     tt_arena_release(&w->scratch);
     return NULL;
 }

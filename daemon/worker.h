@@ -15,6 +15,7 @@ struct tt_plan_slot {
     const struct tt_served_model *model;
     const struct tt_policy *policy;
     struct tt_plan *plan;
+    float *source; // the parameters that its streams start from, shared by them; NULL: not yet
     int64_t limit, used; // used: turn of the last use
 };
 
@@ -51,6 +52,9 @@ TT_MUST_CHECK enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_s
 /* Open the stream of a lane, at its newest snapshot, unless it is open. */
 TT_MUST_CHECK enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane,
                                           struct tt_err *err);
+
+/* Let the lane's stream give back what is beyond its share of the streams' memory. */
+void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane);
 
 /* Show the others what has become of a lane's stream. */
 void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, bool closed);

@@ -5,21 +5,13 @@
 
 #include "tests/support/check.h"
 
-static struct tt_arena arena;
-static struct tt_memory *m;
-
-static int set_up(void **state)
-{
-    (void)state;
-    tt_arena_init(&arena, 0);
-    m = tt_memory_new(&arena);
-    return m ? 0 : -1;
-}
+static struct tt_memory memory, *m = &memory;
 
 static int tear_down(void **state)
 {
     (void)state;
-    tt_arena_release(&arena);
+    tt_memory_trim(m, 0);
+    assert_int_equal(m->n + m->rows + (int64_t)m->bytes, 0);
     return 0;
 }
 
@@ -99,13 +91,28 @@ static void too_many_rows_are_not_remembered(void **state)
     assert_int_equal(count_intact(1, 4), 1);
 }
 
+static void trimming_forgets_the_oldest_first(void **state)
+{
+    (void)state;
+    for (int id = 0; id < 10; id++)
+        (void)add(id, 100);
+    tt_memory_trim(m, m->bytes / 2);
+    assert_int_equal(m->n, 5);
+    assert_int_equal(count_intact(5, 10), 5);
+    tt_memory_trim(m, 1);
+    assert_int_equal(m->n, 0);
+    assert_non_null(add(11, 3));
+    assert_int_equal(count_intact(11, 12), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_last_answers_are_remembered, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(rows_never_overlap_whatever_their_sizes, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_id_used_again_is_the_newer_answer, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(too_many_rows_are_not_remembered, set_up, tear_down),
+        cmocka_unit_test_teardown(the_last_answers_are_remembered, tear_down),
+        cmocka_unit_test_teardown(rows_never_overlap_whatever_their_sizes, tear_down),
+        cmocka_unit_test_teardown(an_id_used_again_is_the_newer_answer, tear_down),
+        cmocka_unit_test_teardown(too_many_rows_are_not_remembered, tear_down),
+        cmocka_unit_test_teardown(trimming_forgets_the_oldest_first, tear_down),
     };
 
     return cmocka_run_group_tests_name("memory", tests, NULL, NULL);

@@ -219,6 +219,75 @@ static void parting_writes_what_was_learnt_once(void **state)
     tt_stream_free(s);
 }
 
+/* The stream's good version of that step, its numbers on the disk alone. */
+static const struct tt_version *given_up(struct tt_stream *s, int64_t step)
+{
+    for (int i = 0; i < s->versions.nring; i++)
+        if (s->versions.ring[i].step == step) {
+            s->versions.ring[i].state = TT_VERSION_GOOD;
+            tt_stream_trim(s, 0);
+            assert_null(s->versions.ring[i].block);
+            return &s->versions.ring[i];
+        }
+    fail_msg("there is no version of step %d", (int)step);
+    return NULL;
+}
+
+static void a_version_given_up_for_memory_is_read_back_to_go_back_to(void **state)
+{
+    struct tt_stream *s = learnt(3);
+    const struct tt_version *good = given_up(s, 2), *to;
+    char name[TT_HASH_SHORT + 1];
+
+    (void)state;
+    memcpy(name, good->name, sizeof name);
+    to = tt_stream_target(s, plan, INT64_MAX, 5000);
+    assert_string_equal(to->name, name);
+    assert_int_equal(to->state, TT_VERSION_GOOD); // not what the file, which is older, says
+    assert_non_null(to->block);
+    tt_versions_restore(&s->versions, to);
+    tt_version_name(s->salt, s->versions.serving.block, s->versions.floats, name,
+                    &s->versions.serving.id);
+    assert_string_equal(to->name, name); // bit for bit
+    tt_stream_free(s);
+}
+
+static void one_that_cannot_be_read_back_is_lost_and_the_next_is_tried(void **state)
+{
+    struct tt_stream *s = learnt(3);
+    const struct tt_version *good = given_up(s, 2), *older = given_up(s, 1);
+    char path[160];
+
+    (void)state;
+    path_of(good->name, 2, path);
+    assert_int_equal(truncate(path, 100), 0);
+    assert_ptr_equal(tt_stream_target(s, plan, INT64_MAX, 5000), older);
+    assert_int_equal(good->state, TT_VERSION_LOST);
+    assert_non_null(older->block);
+    (void)given_up(s, 1);
+    path_of(older->name, 1, path);
+    assert_int_equal(unlink(path), 0);
+    assert_ptr_equal(tt_stream_target(s, plan, INT64_MAX, 5000), &s->versions.base);
+    tt_stream_free(s);
+}
+
+static void a_trimmed_stream_learns_as_if_nothing_had_happened(void **state)
+{
+    struct tt_stream *s = learnt(1), *t = rig_stream(&rig, policy, plan, NULL);
+
+    (void)state;
+    (void)rig_step(&rig, t, plan, 0);
+    for (int i = 1; i < 6; i++) {
+        tt_stream_trim(s, 0);
+        assert_in_range(tt_stream_bytes(s), 1, tt_stream_bytes(t) - 1);
+        (void)rig_step(&rig, s, plan, i);
+        (void)rig_step(&rig, t, plan, i);
+        assert_string_equal(s->versions.serving.name, t->versions.serving.name);
+    }
+    tt_stream_free(s);
+    tt_stream_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +303,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_version_on_the_disk_can_be_fetched_to_go_back_to, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(parting_writes_what_was_learnt_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_version_given_up_for_memory_is_read_back_to_go_back_to,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_that_cannot_be_read_back_is_lost_and_the_next_is_tried,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_trimmed_stream_learns_as_if_nothing_had_happened, set_up,
+                                        tear_down),
     };
 
     return cmocka_run_group_tests_name("resume", tests, NULL, NULL);

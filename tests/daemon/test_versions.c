@@ -13,19 +13,21 @@ static struct tt_versions v;
 
 static int set_up(void **state)
 {
+    float *source = tt_block_new(FLOATS);
     struct tt_err err;
 
     (void)state;
     tt_arena_init(&arena, 0);
-    if (tt_versions_init(&v, &arena, FLOATS, RING, "salt", &err) != TT_OK)
+    if (!source || tt_versions_init(&v, &arena, FLOATS, RING, "salt", &err) != TT_OK)
         return -1;
-    tt_versions_source(&v, 1);
+    tt_versions_source(&v, source, 1);
     return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
+    tt_versions_free(&v);
     tt_arena_release(&arena);
     return 0;
 }
@@ -33,6 +35,10 @@ static int tear_down(void **state)
 /* Publish the version of that step: its numbers are the step. */
 static void publish(int64_t step)
 {
+    struct tt_err err;
+
+    if (tt_versions_ready(&v, &err) != TT_OK)
+        fail_msg("%s", err.msg);
     for (int i = 0; i < FLOATS; i++)
         v.next.block[i] = (float)step;
     tt_versions_publish(&v, step, 10 * step, step, 100 + step, 0);
@@ -159,6 +165,46 @@ static void versions_are_found_by_the_digits_that_people_type(void **state)
     assert_ptr_equal(tt_versions_find(&v, v.base.name), &v.base);
 }
 
+static void trimming_gives_up_only_numbers_that_are_on_the_disk(void **state)
+{
+    const size_t block = FLOATS * sizeof(float);
+    struct tt_version *old, *good;
+
+    (void)state;
+    old = checkpoint(1, TT_VERSION_GOOD);
+    good = checkpoint(2, TT_VERSION_GOOD);
+    (void)checkpoint(3, TT_VERSION_SOAKING);
+    old->stored = good->stored = true;
+    assert_int_equal(tt_versions_bytes(&v), 4 * block);
+    tt_versions_trim(&v, 3 * block); // what would be written next goes first
+    assert_null(v.next.block);
+    assert_non_null(old->block);
+    tt_versions_trim(&v, 2 * block);
+    assert_null(old->block);
+    assert_non_null(good->block);
+    tt_versions_trim(&v, 0);
+    assert_null(good->block);
+    assert_int_equal(tt_versions_bytes(&v), block);            // it soaks, and is nowhere else
+    assert_ptr_equal(tt_versions_target(&v, INT64_MAX), good); // known all the same
+    publish(4);
+    assert_int_equal(v.serving.step, 4);
+}
+
+static void a_shared_block_lives_as_long_as_its_last_owner(void **state)
+{
+    float *block = tt_block_new(5);
+
+    (void)state;
+    assert_non_null(block);
+    assert_int_equal((uintptr_t)block % TT_ALIGN, 0);
+    assert_ptr_equal(tt_block_share(block), block);
+    tt_block_free(block);
+    block[4] = 1; // address sanitizer sees it if it is gone
+    assert_int_equal(block[4], 1);
+    tt_block_free(block);
+    tt_block_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +219,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(restoring_serves_a_copy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(versions_are_found_by_the_digits_that_people_type, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(trimming_gives_up_only_numbers_that_are_on_the_disk, set_up,
+                                        tear_down),
+        cmocka_unit_test(a_shared_block_lives_as_long_as_its_last_owner),
     };
 
     return cmocka_run_group_tests_name("versions", tests, NULL, NULL);
