@@ -36,6 +36,7 @@ struct tt_job {
     zmq_msg_t frame[2 + TTAD_WIRE_TENSORS]; // as they came
     int nframes;
     struct tt_request request;
+    uint64_t print;                 // of its tensors; 0: not taken yet
     int64_t arrived_us, arrived_ms; // monotonic, wall
     const char *header;             // the answer: JSON, and one tensor
     size_t nheader;

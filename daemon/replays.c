@@ -3,54 +3,84 @@
 
 #include <string.h>
 
-struct kept {
-    struct tt_arena arena;
-    char id[TTAD_WIRE_ID_MAX + 1];
-    const char *header;
+#include "daemon/inputs.h"
+
+struct tt_kept {
+    struct tt_replay what;
+    struct tt_arena arena;         // of the answer
+    struct tt_kept *older, *newer; // of the pool
+    const char *header;            // NULL: the answer is not kept
     const void *tensor;
     size_t nheader, ntensor;
 };
 
 struct tt_replays {
     struct tt_arena arena; // owns it
-    int first, n;
-    size_t bytes;
-    struct kept kept[TT_REPLAYS];
+    struct tt_replay_pool *pool;
+    int first, n, window;
+    struct tt_kept *kept; // [window], a ring
 };
 
-struct tt_replays *tt_replays_new(void)
+struct tt_replays *tt_replays_new(int window, struct tt_replay_pool *pool)
 {
+    const size_t kept = ((size_t)window * sizeof(struct tt_kept) / TT_ALIGN + 1) * TT_ALIGN;
     struct tt_arena arena;
     struct tt_replays *r;
 
-    tt_arena_init(&arena, 0);
+    tt_arena_init(&arena, kept + (sizeof *r / TT_ALIGN + 1) * TT_ALIGN); // so no more is taken
     r = TT_NEW(&arena, 1, struct tt_replays);
-    if (r)
-        r->arena = arena;
-    return r;
-}
-
-static void drop_oldest(struct tt_replays *r)
-{
-    struct kept *k = &r->kept[r->first];
-
-    r->bytes -= k->nheader + k->ntensor;
-    tt_arena_release(&k->arena);
-    k->id[0] = '\0';
-    r->first = (r->first + 1) % TT_REPLAYS;
-    r->n--;
-}
-
-void tt_replays_free(struct tt_replays *r)
-{
-    struct tt_arena arena;
-
     if (!r)
-        return;
-    while (r->n)
-        drop_oldest(r);
-    arena = r->arena;
+        return NULL;
+    r->kept = TT_NEW(&arena, window, struct tt_kept);
+    r->arena = arena;
+    r->window = window;
+    r->pool = pool;
+    if (r->kept)
+        return r;
     tt_arena_release(&arena);
+    return NULL;
+}
+
+/* ---- answers ------------------------------------------------------------------------------ */
+
+static void drop_answer(struct tt_replay_pool *p, struct tt_kept *k)
+{
+    if (!k->header)
+        return;
+    *(k->older ? &k->older->newer : &p->oldest) = k->newer;
+    *(k->newer ? &k->newer->older : &p->newest) = k->older;
+    p->used -= k->nheader + k->ntensor;
+    tt_arena_release(&k->arena);
+    k->header = NULL;
+    k->tensor = NULL;
+}
+
+static void keep_answer(struct tt_replay_pool *p, struct tt_kept *k, const struct tt_job *job)
+{
+    const size_t ntensor = job->tensor ? job->ntensor : 0, bytes = job->nheader + ntensor;
+    char *all;
+
+    drop_answer(p, k);
+    if (bytes > p->most)
+        return;
+    while (p->used + bytes > p->most)
+        drop_answer(p, p->oldest);
+    tt_arena_init(&k->arena, bytes + (size_t)TT_ALIGN); // a limit, so no more is taken
+    all = tt_arena_alloc(&k->arena, bytes, 1);
+    if (!all)
+        return;
+    memcpy(all, job->header, job->nheader);
+    if (ntensor)
+        memcpy(all + job->nheader, job->tensor, ntensor);
+    k->header = all;
+    k->tensor = ntensor ? all + job->nheader : NULL;
+    k->nheader = job->nheader;
+    k->ntensor = ntensor;
+    p->used += bytes;
+    k->older = p->newest;
+    k->newer = NULL;
+    *(p->newest ? &p->newest->newer : &p->oldest) = k;
+    p->newest = k;
 }
 
 static void *copy(struct tt_arena *arena, const void *from, size_t n)
@@ -62,45 +92,126 @@ static void *copy(struct tt_arena *arena, const void *from, size_t n)
     return p;
 }
 
-void tt_replays_keep(struct tt_replays *r, const struct tt_job *job)
-{
-    const size_t bytes = job->nheader + (job->tensor ? job->ntensor : 0);
-    struct kept *k;
-    char *all;
+/* ---- ids ---------------------------------------------------------------------------------- */
 
-    if (!job->request.id[0] || bytes > TT_REPLAY_BYTES)
+void tt_replays_free(struct tt_replays *r)
+{
+    struct tt_arena arena;
+
+    if (!r)
         return;
-    while (r->n == TT_REPLAYS || r->bytes + bytes > TT_REPLAY_BYTES)
-        drop_oldest(r);
-    k = &r->kept[(r->first + r->n) % TT_REPLAYS];
-    tt_arena_init(&k->arena, bytes + (size_t)TT_ALIGN); // a limit, so no more is taken
-    all = tt_arena_alloc(&k->arena, bytes, 1);
-    if (!all)
-        return;
-    memcpy(all, job->header, job->nheader);
-    if (job->tensor)
-        memcpy(all + job->nheader, job->tensor, job->ntensor);
-    k->header = all;
-    k->tensor = job->tensor ? all + job->nheader : NULL;
-    memcpy(k->id, job->request.id, sizeof k->id);
-    k->nheader = job->nheader;
-    k->ntensor = job->tensor ? job->ntensor : 0;
-    r->bytes += k->nheader + k->ntensor;
-    r->n++;
+    for (int i = 0; i < r->window; i++)
+        drop_answer(r->pool, &r->kept[i]);
+    arena = r->arena;
+    tt_arena_release(&arena);
 }
 
-bool tt_replays_answer(const struct tt_replays *r, struct tt_job *job)
+static struct tt_kept *find(const struct tt_replays *r, const char *id)
 {
-    for (int i = r->n - 1; job->request.id[0] && i >= 0; i--) {
-        const struct kept *k = &r->kept[(r->first + i) % TT_REPLAYS];
+    for (int i = r->n - 1; *id && i >= 0; i--) {
+        struct tt_kept *k = &r->kept[(r->first + i) % r->window];
 
-        if (strcmp(k->id, job->request.id) != 0)
-            continue;
-        job->header = copy(&job->arena, k->header, k->nheader);
-        job->tensor = k->tensor ? copy(&job->arena, k->tensor, k->ntensor) : NULL;
-        job->nheader = k->nheader;
-        job->ntensor = k->ntensor;
-        return job->header && (!k->tensor || job->tensor);
+        if (!strcmp(k->what.id, id))
+            return k;
     }
-    return false;
+    return NULL;
+}
+
+/* A place for one more id: the oldest is forgotten. */
+static struct tt_kept *place(struct tt_replays *r)
+{
+    if (r->n == r->window) {
+        drop_answer(r->pool, &r->kept[r->first]);
+        r->first = (r->first + 1) % r->window;
+        r->n--;
+    }
+    return &r->kept[(r->first + r->n++) % r->window];
+}
+
+static uint64_t add_bytes(uint64_t h, const void *bytes, size_t n)
+{
+    const unsigned char *at = bytes;
+    uint64_t word;
+
+    for (; n >= sizeof word; n -= sizeof word, at += sizeof word) {
+        memcpy(&word, at, sizeof word);
+        h = (h ^ word) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 32;
+    }
+    word = n;
+    memcpy(&word, at, n);
+    h = (h ^ word ^ (uint64_t)n << 56) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 32;
+}
+
+/* What tells one batch from another: the tensors as they came. */
+static uint64_t take_print(const struct tt_job *job)
+{
+    uint64_t h = 1;
+
+    for (int i = 0; i < job->request.ninputs; i++) {
+        const struct tt_wire_tensor *t = &job->request.inputs[i];
+
+        h = add_bytes(h, t->dim, (size_t)t->ndim * sizeof *t->dim);
+        h = add_bytes(h, t->data, (size_t)t->n * tt_dtype_size(t->type));
+    }
+    return h ? h : 1;
+}
+
+enum tt_replayed tt_replays_find(const struct tt_replays *r, struct tt_job *job)
+{
+    const struct tt_kept *k = find(r, job->request.id);
+
+    if (*job->request.id && !job->print)
+        job->print = take_print(job);
+    if (!k)
+        return TT_REPLAY_NEW;
+    if (k->what.print && k->what.print != job->print)
+        return TT_REPLAY_OTHER;
+    if (!k->header)
+        return TT_REPLAY_KNOWN;
+    job->header = copy(&job->arena, k->header, k->nheader);
+    job->tensor = k->tensor ? copy(&job->arena, k->tensor, k->ntensor) : NULL;
+    job->nheader = k->nheader;
+    job->ntensor = k->ntensor;
+    return job->header && (!k->tensor || job->tensor) ? TT_REPLAY_ANSWERED : TT_REPLAY_KNOWN;
+}
+
+void tt_replays_keep(struct tt_replays *r, const struct tt_job *job, bool adapted)
+{
+    struct tt_kept *k = find(r, job->request.id);
+
+    if (!*job->request.id)
+        return;
+    if (!k) {
+        k = place(r);
+        k->what = (struct tt_replay){.print = job->print, .adapted = adapted};
+        memcpy(k->what.id, job->request.id, sizeof k->what.id);
+    }
+    if (job->tensor) // or memory ran out for the answer, which is not to be repeated
+        keep_answer(r->pool, k, job);
+}
+
+void tt_replays_adapted(struct tt_replays *r, const char *id)
+{
+    struct tt_kept *k = find(r, id);
+
+    if (k)
+        k->what.adapted = true;
+}
+
+int tt_replays_list(const struct tt_replays *r, struct tt_replay *ret, int max)
+{
+    const int n = r->n < max ? r->n : max;
+
+    for (int i = 0; i < n; i++)
+        ret[i] = r->kept[(r->first + r->n - n + i) % r->window].what;
+    return n;
+}
+
+void tt_replays_restore(struct tt_replays *r, const struct tt_replay *ids, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (*ids[i].id && !find(r, ids[i].id))
+            place(r)->what = ids[i];
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "daemon/decide.h"
-#include "daemon/input.h"
 #include "daemon/inputs.h"
 #include "daemon/labels.h"
 #include "daemon/loop.h"
@@ -13,115 +12,6 @@
 #include "daemon/reply.h"
 #include "daemon/resume.h"
 #include "policies/policy.h"
-
-static json_t *outputs_json(int64_t rows, int64_t classes, size_t bytes)
-{
-    return json_pack("[{s:s, s:[I,I], s:s, s:{s:I}}]", "name", TTAD_OUTPUT, "shape",
-                     (json_int_t)rows, (json_int_t)classes, "datatype", "FP32", "parameters",
-                     "binary_data_size", (json_int_t)bytes);
-}
-
-static void answer_infer(const struct tt_worker *w, struct tt_job *job, const struct tt_batch *b,
-                         const struct tt_result *r)
-{
-    const struct tt_lane *lane = job->lane;
-    const struct tt_stream *s = lane->stream;
-    json_t *o = json_object(), *p = json_object();
-
-    (void)w;
-    json_object_set_new(p, "stream_id", tt_json_text(lane->name));
-    json_object_set_new(p, "version", json_string(r->version));
-    json_object_set_new(p, "step", json_integer(r->step));
-    json_object_set_new(p, "adapted", json_boolean(r->adapted));
-    json_object_set_new(p, "skipped",
-                        r->adapted ? json_null() : json_string(tt_skip_name(r->skip)));
-    json_object_set_new(p, "engine", tt_json_text(s->policy->method.preset));
-    json_object_set_new(p, "loss", tt_json_number(r->loss));
-    json_object_set_new(p, "entropy", tt_json_number(r->entropy));
-    json_object_set_new(p, "guard", json_string(r->guard));
-    json_object_set_new(p, "rolled_back_to",
-                        *r->rolled_back_to ? json_string(r->rolled_back_to) : json_null());
-    json_object_set_new(p, "queue_us", json_integer(b->queue_us));
-    json_object_set_new(p, "infer_us", json_integer(r->infer_us));
-    json_object_set_new(p, "adapt_us", json_integer(r->adapt_us));
-    json_object_set_new(
-        p, "credit",
-        json_integer(job->client ? job->credit - atomic_load(&job->client->outstanding) + 1 : 0));
-    json_object_set_new(o, "model_name", tt_json_text(lane->model->name));
-    json_object_set_new(o, "parameters", p);
-    json_object_set_new(o, "outputs", outputs_json(b->rows, s->classes, job->ntensor));
-    tt_reply_json(job, o);
-}
-
-/* Run the batch of a job that was read into x. */
-static void step(struct tt_worker *w, struct tt_job *job, struct tt_plan *plan, const float *x,
-                 int64_t rows)
-{
-    struct tt_lane *lane = job->lane;
-    const int64_t now_us = tt_now_us(), deadline = job->request.deadline_ms * 1000;
-    const size_t bytes = (size_t)(rows * lane->stream->classes) * sizeof(float);
-    float *logits = (float *)tt_arena_alloc(&job->arena, bytes, 1);
-    struct tt_batch b = {.id = job->request.id,
-                         .x = x,
-                         .rows = rows,
-                         .learn = !deadline || now_us - job->arrived_us <= deadline,
-                         .why = TT_SKIP_DEADLINE,
-                         .now_ms = tt_now_ms(),
-                         .queue_us = now_us - job->arrived_us,
-                         .logits = logits};
-    struct tt_result r;
-    struct tt_err err;
-
-    if (!logits) {
-        (void)tt_fail(&err, TT_ENOMEM, "out of memory for the answer");
-        tt_reply_error(job, &err);
-    } else if (tt_stream_step(lane->stream, plan, &b, &r, &err) != TT_OK) {
-        tt_reply_error(job, &err);
-    } else {
-        job->tensor = logits;
-        job->ntensor = bytes;
-        answer_infer(w, job, &b, &r);
-        tt_replays_keep(lane->replays, job);
-    }
-    tt_worker_show(w, lane, tt_now_us() - now_us, false);
-}
-
-/* Answers and gives the job back; then does what could wait. */
-static void infer(struct tt_worker *w, struct tt_job *job)
-{
-    struct tt_lane *lane = job->lane;
-    struct tt_plan *plan = NULL;
-    struct tt_refusal refusal;
-    struct tt_err err;
-    int64_t rows;
-    float *x;
-
-    if (tt_replays_answer(lane->replays, job)) {
-        tt_loop_answer(job);
-        return;
-    }
-    if (tt_input_check(&job->request, lane->model, lane->stream->policy,
-                       w->daemon->settings->limits.max_batch_rows, &refusal)) {
-        tt_reply_refusal(job, &refusal);
-        tt_loop_answer(job);
-        return;
-    }
-    rows = job->request.inputs[0].dim[0];
-    x = TT_NEW(&w->scratch, job->request.inputs[0].n, float);
-    if (!x) {
-        (void)tt_fail(&err, TT_ENOMEM, "out of memory for a batch of %" PRId64, rows);
-        tt_reply_error(job, &err);
-    } else if (tt_worker_plan(w, lane->model, lane->stream->policy, rows, &plan, &err) != TT_OK) {
-        tt_reply_error(job, &err);
-    } else {
-        tt_input_read(&job->request, lane->model, lane->stream->policy, x);
-        step(w, job, plan, x, rows);
-    }
-    tt_loop_answer(job);
-    if (plan)
-        tt_stream_settle(lane->stream, plan, tt_now_ms());
-    tt_worker_trim(w, lane);
-}
 
 static void feedback(struct tt_worker *w, struct tt_job *job)
 {
@@ -244,7 +134,7 @@ void tt_serve_job(struct tt_worker *w, struct tt_job *job)
     }
     tt_arena_reset(&w->scratch);
     if (job->request.ask == TT_ASK_INFER)
-        infer(w, job);
+        tt_serve_infer(w, job);
     else if (job->request.ask == TT_ASK_FEEDBACK)
         feedback(w, job);
     else if (job->request.ask == TT_ASK_STREAM)

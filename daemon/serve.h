@@ -9,6 +9,9 @@
 /* What a worker does with a job: each ends with an answer on its way back. */
 void tt_serve_job(struct tt_worker *w, struct tt_job *job);
 
+/* A batch (daemon/infer.c); the lane's stream is open. */
+void tt_serve_infer(struct tt_worker *w, struct tt_job *job);
+
 /* The ops of the control socket that are about one stream (daemon/orders.c). */
 void tt_serve_order(struct tt_worker *w, struct tt_job *job);
 

@@ -129,7 +129,9 @@ static bool may_learn(const struct tt_stream *s, const struct tt_plan *plan,
                       const struct tt_batch *b, enum tt_skip *ret_why)
 {
     *ret_why = TT_SKIP_NONE;
-    if (!tt_plan_learns(plan))
+    if (!b->learn && b->why == TT_SKIP_REPLAYED)
+        *ret_why = b->why; // whatever else there is: the first answer says that
+    else if (!tt_plan_learns(plan))
         *ret_why = TT_SKIP_SOURCE;
     else if (s->guard.state == TT_GUARD_FROZEN)
         *ret_why = TT_SKIP_FROZEN;

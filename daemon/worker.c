@@ -178,38 +178,57 @@ void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane)
     tt_stream_trim(lane->stream, (size_t)(all / (open > 1 ? open : 1)));
 }
 
-/* What the record knows of a stream's versions.  That it cannot be read is logged: then the files
- * speak for themselves. */
-static int read_known(struct tt_worker *w, const char *stream, struct tt_known_version **ret)
+struct known {
+    struct tt_known_version *versions;
+    struct tt_known_id *ids;
+    int nversions, nids;
+};
+
+/* What the record knows of a stream; of requests only when it is one from before the start.  That
+ * it cannot be read is logged: then the files speak for themselves. */
+static struct known read_known(struct tt_worker *w, const char *stream, bool known)
 {
+    struct known k = {.versions = NULL};
     struct tt_reader *reader;
     struct tt_err err;
-    int n = 0;
 
     if (tt_reader_open(w->daemon->settings->database, &reader, &err) != TT_OK) {
         tt_log(TT_LOG_WARN, "stream '%s': %s; its snapshots are read without the record, ignoring",
                stream, err.msg);
-        return 0;
+        return k;
     }
-    if (tt_reader_versions(reader, stream, KNOWN, &w->scratch, ret, &n, &err) != TT_OK) {
+    if (tt_reader_versions(reader, stream, KNOWN, &w->scratch, &k.versions, &k.nversions, &err) !=
+        TT_OK)
         tt_log(TT_LOG_WARN, "stream '%s': %s, ignoring", stream, err.msg);
-        n = 0;
-    }
+    if (known && tt_reader_ids(reader, stream, (int)w->daemon->settings->limits.replay_window,
+                               &w->scratch, &k.ids, &k.nids, &err) != TT_OK)
+        tt_log(TT_LOG_WARN, "stream '%s': %s, ignoring", stream, err.msg);
     tt_reader_close(reader);
-    return n;
+    return k;
 }
 
-static enum tt_code resume(struct tt_worker *w, struct tt_stream *s, const struct tt_plan *plan,
-                           const char *policy, bool frozen, struct tt_err *err)
+static void restore_ids(struct tt_replays *r, const struct known *k)
+{
+    for (int i = 0; i < k->nids; i++) {
+        struct tt_replay one = {.adapted = k->ids[i].adapted};
+
+        (void)snprintf(one.id, sizeof one.id, "%s", k->ids[i].id);
+        tt_replays_restore(r, &one, 1);
+    }
+}
+
+static enum tt_code resume(struct tt_worker *w, struct tt_lane *lane, struct tt_stream *s,
+                           const struct tt_plan *plan, const char *policy, const char *state,
+                           struct tt_err *err)
 {
     char how[TT_LINE_BYTES], text[TT_LINE_BYTES];
-    struct tt_known_version *known = NULL;
-    int n = read_known(w, s->name, &known);
+    const struct known known = read_known(w, s->name, strcmp(state, "opening") != 0);
 
-    if (tt_stream_resume(s, plan, known, n, tt_now_ms(), how, err) != TT_OK)
+    restore_ids(lane->replays, &known);
+    if (tt_stream_resume(s, plan, known.versions, known.nversions, tt_now_ms(), how, err) != TT_OK)
         return err->code;
     /* A snapshot is older than the freeze: the record has the last word. */
-    if (frozen && s->guard.state != TT_GUARD_FROZEN &&
+    if (!strcmp(state, "frozen") && s->guard.state != TT_GUARD_FROZEN &&
         !tt_guard_order(&s->guard, &s->policy->guard, TT_ORDER_FREEZE, tt_now_ms()))
         return tt_fail(err, TT_EDENIED, "stream '%s' was frozen and cannot be frozen again",
                        s->name);
@@ -228,7 +247,7 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
     struct tt_stream *s = NULL;
     struct tt_plan *plan = NULL;
     const char *name;
-    bool frozen;
+    char state[sizeof lane->face.state]; // as the record knew it before the restart
 
     if (lane->stream)
         return TT_OK;
@@ -236,14 +255,14 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
     model = lane->model;
     policy = lane->policy;
     name = lane->policy_name;
-    frozen = !strcmp(lane->face.state, "frozen"); // as the record knew it before the restart
+    memcpy(state, lane->face.state, sizeof state);
     pthread_mutex_unlock(&w->lock);
     if (tt_snapshot_dir(lane->name, encoded, err) != TT_OK ||
         tt_worker_plan(w, model, policy, 1, &plan, err) != TT_OK)
         return err->code;
     (void)snprintf(dir, sizeof dir, "%.*s/%s", TT_LINE_BYTES - 2, w->daemon->snapshots, encoded);
     if (!lane->replays)
-        lane->replays = tt_replays_new();
+        lane->replays = tt_replays_new((int)limits->replay_window, &w->answers);
     if (!lane->replays)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     if (tt_stream_new(&(struct tt_stream_spec){.name = lane->name,
@@ -259,7 +278,7 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
                                                .feedback_ms = limits->feedback_window_s * 1000,
                                                .now_ms = tt_now_ms()},
                       &s, err) != TT_OK ||
-        resume(w, s, plan, name, frozen, err) != TT_OK) {
+        resume(w, lane, s, plan, name, state, err) != TT_OK) {
         tt_stream_free(s);
         return err->code;
     }
@@ -309,6 +328,7 @@ enum tt_code tt_worker_start(struct tt_worker *w, struct tt_daemon *d, int index
                              struct tt_err *err)
 {
     *w = (struct tt_worker){.daemon = d, .index = index};
+    w->answers.most = (size_t)(d->settings->limits.replay_bytes / d->settings->workers);
     (void)snprintf(w->name, sizeof w->name, "worker %d", index);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wake, NULL);

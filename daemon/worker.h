@@ -3,6 +3,7 @@
 #define TT_DAEMON_WORKER_H
 
 #include "daemon/lanes.h"
+#include "daemon/replays.h"
 
 /*
  * A worker is a thread that owns streams.  It takes turns between those that have something to do,
@@ -32,7 +33,8 @@ struct tt_worker {
     /* the thread's own */
     struct tt_plan_slot plans[TT_WORKER_PLANS];
     int64_t turn;
-    struct tt_arena scratch; // of one job
+    struct tt_arena scratch;       // of one job
+    struct tt_replay_pool answers; // of its lanes' replay windows
 };
 
 TT_MUST_CHECK enum tt_code tt_worker_start(struct tt_worker *w, struct tt_daemon *d, int index,

@@ -8,7 +8,7 @@
 
 struct tt_reader {
     sqlite3 *db;
-    sqlite3_stmt *streams, *versions, *answer, *last;
+    sqlite3_stmt *streams, *versions, *answer, *ids, *last;
 };
 
 static const char streams_sql[] =
@@ -24,6 +24,12 @@ static const char versions_sql[] =
 static const char answer_sql[] =
     "SELECT version, step, rows, ts_ms FROM batch WHERE request_id = ?2 AND stream_id = "
     "(SELECT id FROM stream WHERE name = ?1) ORDER BY id DESC LIMIT 1";
+
+static const char ids_sql[] =
+    "SELECT request_id, adapted FROM batch WHERE stream_id = (SELECT id FROM stream WHERE name = "
+    "?1) AND request_id IS NOT NULL AND ts_ms >= (SELECT coalesce(max(ts_ms), 0) FROM state WHERE "
+    "stream_id = (SELECT id FROM stream WHERE name = ?1) AND state = 'closed') "
+    "ORDER BY ts_ms DESC, id DESC LIMIT ?2";
 
 static const char last_sql[] = "SELECT (SELECT max(decision_id) FROM decision), "
                                "(SELECT max(seq) FROM event)";
@@ -51,6 +57,8 @@ enum tt_code tt_reader_open(const char *path, struct tt_reader **ret, struct tt_
     if (!code)
         code = prepare(r, answer_sql, &r->answer, err);
     if (!code)
+        code = prepare(r, ids_sql, &r->ids, err);
+    if (!code)
         code = prepare(r, last_sql, &r->last, err);
     if (code)
         tt_reader_close(r);
@@ -66,6 +74,7 @@ void tt_reader_close(struct tt_reader *r)
     sqlite3_finalize(r->streams);
     sqlite3_finalize(r->versions);
     sqlite3_finalize(r->answer);
+    sqlite3_finalize(r->ids);
     sqlite3_finalize(r->last);
     sqlite3_close(r->db);
     free(r);
@@ -184,6 +193,34 @@ enum tt_code tt_reader_answer(struct tt_reader *r, const char *stream, const cha
     }
     sqlite3_reset(q);
     return code;
+}
+
+enum tt_code tt_reader_ids(struct tt_reader *r, const char *stream, int limit,
+                           struct tt_arena *arena, struct tt_known_id **ret, int *ret_n,
+                           struct tt_err *err)
+{
+    struct tt_known_id *all = TT_NEW(arena, limit > 0 ? limit : 1, struct tt_known_id);
+    enum tt_code code = TT_OK;
+    int at = limit, rc = SQLITE_DONE;
+
+    if (!all)
+        return tt_fail(err, TT_ENOMEM, "no memory for %d ids", limit);
+    sqlite3_bind_text(r->ids, 1, stream, -1, SQLITE_STATIC);
+    sqlite3_bind_int(r->ids, 2, limit > 0 ? limit : 0);
+    while (!code && (rc = sqlite3_step(r->ids)) == SQLITE_ROW) {
+        all[--at] = (struct tt_known_id){.id = text(r->ids, 0, arena),
+                                         .adapted = sqlite3_column_int(r->ids, 1) != 0};
+        if (!all[at].id)
+            code = tt_fail(err, TT_ENOMEM, "no memory for the list of ids");
+    }
+    if (!code && rc != SQLITE_DONE)
+        code = tt_schema_fail(r->db, err, "listing the requests answered");
+    sqlite3_reset(r->ids);
+    if (code)
+        return code;
+    *ret = all + at;
+    *ret_n = limit - at;
+    return TT_OK;
 }
 
 enum tt_code tt_reader_last(struct tt_reader *r, int64_t *ret_decision, int64_t *ret_event,

@@ -34,6 +34,11 @@ struct tt_answer {
     int64_t step, rows, ts_ms;
 };
 
+struct tt_known_id {
+    const char *id; // of a request
+    bool adapted;   // its batch was learnt from
+};
+
 /* Open a file that tt_store_open has made; refused like there. */
 TT_MUST_CHECK enum tt_code tt_reader_open(const char *path, struct tt_reader **ret,
                                           struct tt_err *err);
@@ -54,6 +59,12 @@ TT_MUST_CHECK enum tt_code tt_reader_versions(struct tt_reader *r, const char *s
 TT_MUST_CHECK enum tt_code tt_reader_answer(struct tt_reader *r, const char *stream,
                                             const char *request_id, struct tt_answer *ret,
                                             struct tt_err *err);
+
+/* The requests with an id that a stream has answered since a client last closed it: the newest
+ * limit of them, oldest first.  In arena. */
+TT_MUST_CHECK enum tt_code tt_reader_ids(struct tt_reader *r, const char *stream, int limit,
+                                         struct tt_arena *arena, struct tt_known_id **ret,
+                                         int *ret_n, struct tt_err *err);
 
 /* The highest decision id and event sequence number in the record; 0 when there is none. */
 TT_MUST_CHECK enum tt_code tt_reader_last(struct tt_reader *r, int64_t *ret_decision,

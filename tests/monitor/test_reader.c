@@ -117,6 +117,53 @@ static void a_reader_finds_what_a_daemon_needs_at_its_start(void **state)
     assert_sql(x->db, "SELECT boot_id, version, config_hash FROM boot", "boot-1|0.1|c0ffee");
 }
 
+static void put_request(struct tt_store *s, const char *id, int64_t i, bool adapted)
+{
+    struct tt_record b = batch(i);
+
+    b.batch.request_id = id;
+    b.batch.adapted = adapted;
+    put_now(s, &b);
+}
+
+static void the_requests_answered_since_a_stream_was_closed_are_listed(void **state)
+{
+    struct scratch *x = *state;
+    struct tt_store *s = open_store(x->db);
+    struct tt_known_id *ids;
+    struct tt_reader *r;
+    struct tt_arena arena;
+    struct tt_err err;
+    int n;
+
+    tt_arena_init(&arena, 0);
+    put_request(s, "before", 1, true);
+    put_now(s, &(struct tt_record){.kind = TT_REC_STREAM,
+                                   .ts_ms = T0 + 5,
+                                   .stream = "cam-7",
+                                   .state = {.state = "closed"}});
+    put_request(s, "a", 11, true);
+    put_request(s, NULL, 12, true);
+    put_request(s, "b", 13, false);
+    put_request(s, "c", 14, true);
+    assert_int_equal(tt_reader_open(x->db, &r, &err), TT_OK);
+    assert_int_equal(tt_reader_ids(r, "cam-7", 9, &arena, &ids, &n, &err), TT_OK);
+    assert_int_equal(n, 3);
+    assert_string_equal(ids[0].id, "a");
+    assert_true(ids[0].adapted);
+    assert_string_equal(ids[1].id, "b");
+    assert_false(ids[1].adapted);
+    assert_int_equal(tt_reader_ids(r, "cam-7", 2, &arena, &ids, &n, &err), TT_OK);
+    assert_int_equal(n, 2);
+    assert_string_equal(ids[0].id, "b");
+    assert_string_equal(ids[1].id, "c");
+    assert_int_equal(tt_reader_ids(r, "nobody", 9, &arena, &ids, &n, &err), TT_OK);
+    assert_int_equal(n, 0);
+    tt_reader_close(r);
+    tt_arena_release(&arena);
+    close_store(s);
+}
+
 static void a_reader_without_memory_says_so(void **state)
 {
     struct scratch *x = *state;
@@ -152,6 +199,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, scratch_new, scratch_free)
     const struct CMUnitTest tests[] = {
         CASE(a_reader_finds_what_a_daemon_needs_at_its_start),
+        CASE(the_requests_answered_since_a_stream_was_closed_are_listed),
         CASE(a_reader_without_memory_says_so),
     };
 

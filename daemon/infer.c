@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/serve.h"
+
+#include <inttypes.h>
+
+#include "daemon/input.h"
+#include "daemon/loop.h"
+#include "daemon/replays.h"
+#include "daemon/reply.h"
+#include "policies/policy.h"
+
+static json_t *outputs_json(int64_t rows, int64_t classes, size_t bytes)
+{
+    return json_pack("[{s:s, s:[I,I], s:s, s:{s:I}}]", "name", TTAD_OUTPUT, "shape",
+                     (json_int_t)rows, (json_int_t)classes, "datatype", "FP32", "parameters",
+                     "binary_data_size", (json_int_t)bytes);
+}
+
+static void answer_infer(struct tt_job *job, const struct tt_batch *b, const struct tt_result *r)
+{
+    const struct tt_lane *lane = job->lane;
+    const struct tt_stream *s = lane->stream;
+    json_t *o = json_object(), *p = json_object();
+
+    json_object_set_new(p, "stream_id", tt_json_text(lane->name));
+    json_object_set_new(p, "version", json_string(r->version));
+    json_object_set_new(p, "step", json_integer(r->step));
+    json_object_set_new(p, "adapted", json_boolean(r->adapted));
+    json_object_set_new(p, "skipped",
+                        r->adapted ? json_null() : json_string(tt_skip_name(r->skip)));
+    json_object_set_new(p, "engine", tt_json_text(s->policy->method.preset));
+    json_object_set_new(p, "loss", tt_json_number(r->loss));
+    json_object_set_new(p, "entropy", tt_json_number(r->entropy));
+    json_object_set_new(p, "guard", json_string(r->guard));
+    json_object_set_new(p, "rolled_back_to",
+                        *r->rolled_back_to ? json_string(r->rolled_back_to) : json_null());
+    json_object_set_new(p, "queue_us", json_integer(b->queue_us));
+    json_object_set_new(p, "infer_us", json_integer(r->infer_us));
+    json_object_set_new(p, "adapt_us", json_integer(r->adapt_us));
+    json_object_set_new(
+        p, "credit",
+        json_integer(job->client ? job->credit - atomic_load(&job->client->outstanding) + 1 : 0));
+    json_object_set_new(o, "model_name", tt_json_text(lane->model->name));
+    json_object_set_new(o, "parameters", p);
+    json_object_set_new(o, "outputs", outputs_json(b->rows, s->classes, job->ntensor));
+    tt_reply_json(job, o);
+}
+
+/* Why this batch is not to be learnt from, as far as the daemon knows; TT_SKIP_NONE: it may be. */
+static enum tt_skip judge_job(const struct tt_job *job, enum tt_replayed replayed, int64_t now_us)
+{
+    const int64_t deadline = job->request.deadline_ms * 1000;
+
+    if (replayed == TT_REPLAY_KNOWN)
+        return TT_SKIP_REPLAYED;
+    if (deadline && now_us - job->arrived_us > deadline)
+        return TT_SKIP_DEADLINE;
+    return TT_SKIP_NONE;
+}
+
+/* Run the batch of a job that was read into x. */
+static void step(struct tt_worker *w, struct tt_job *job, enum tt_replayed replayed,
+                 struct tt_plan *plan, const float *x, int64_t rows)
+{
+    struct tt_lane *lane = job->lane;
+    const int64_t now_us = tt_now_us();
+    const enum tt_skip why = judge_job(job, replayed, now_us);
+    const size_t bytes = (size_t)(rows * lane->stream->classes) * sizeof(float);
+    float *logits = (float *)tt_arena_alloc(&job->arena, bytes, 1);
+    struct tt_batch b = {.id = job->request.id,
+                         .x = x,
+                         .rows = rows,
+                         .learn = why == TT_SKIP_NONE,
+                         .why = why,
+                         .now_ms = tt_now_ms(),
+                         .queue_us = now_us - job->arrived_us,
+                         .logits = logits};
+    struct tt_result r;
+    struct tt_err err;
+
+    if (!logits) {
+        (void)tt_fail(&err, TT_ENOMEM, "out of memory for the answer");
+        tt_reply_error(job, &err);
+    } else if (tt_stream_step(lane->stream, plan, &b, &r, &err) != TT_OK) {
+        tt_reply_error(job, &err);
+    } else {
+        job->tensor = logits;
+        job->ntensor = bytes;
+        answer_infer(job, &b, &r);
+        tt_replays_keep(lane->replays, job, r.adapted);
+    }
+    tt_worker_show(w, lane, tt_now_us() - now_us, false);
+}
+
+/* Answers and gives the job back; then does what could wait. */
+void tt_serve_infer(struct tt_worker *w, struct tt_job *job)
+{
+    struct tt_lane *lane = job->lane;
+    struct tt_plan *plan = NULL;
+    const enum tt_replayed replayed = tt_replays_find(lane->replays, job);
+    struct tt_refusal refusal;
+    struct tt_err err;
+    int64_t rows;
+    float *x;
+
+    if (replayed == TT_REPLAY_ANSWERED) {
+        tt_loop_answer(job);
+        return;
+    }
+    if (replayed == TT_REPLAY_OTHER) {
+        (void)tt_refuse(&refusal, TT_WIRE_BAD_HEADER,
+                        "id '%s' was answered for another batch; an id names one batch",
+                        job->request.id);
+        tt_reply_refusal(job, &refusal);
+        tt_loop_answer(job);
+        return;
+    }
+    if (tt_input_check(&job->request, lane->model, lane->stream->policy,
+                       w->daemon->settings->limits.max_batch_rows, &refusal)) {
+        tt_reply_refusal(job, &refusal);
+        tt_loop_answer(job);
+        return;
+    }
+    rows = job->request.inputs[0].dim[0];
+    x = TT_NEW(&w->scratch, job->request.inputs[0].n, float);
+    if (!x) {
+        (void)tt_fail(&err, TT_ENOMEM, "out of memory for a batch of %" PRId64, rows);
+        tt_reply_error(job, &err);
+    } else if (tt_worker_plan(w, lane->model, lane->stream->policy, rows, &plan, &err) != TT_OK) {
+        tt_reply_error(job, &err);
+    } else {
+        tt_input_read(&job->request, lane->model, lane->stream->policy, x);
+        step(w, job, replayed, plan, x, rows);
+    }
+    tt_loop_answer(job);
+    if (plan)
+        tt_stream_settle(lane->stream, plan, tt_now_ms());
+    tt_worker_trim(w, lane);
+}
