@@ -18,27 +18,23 @@ struct tt_replays {
     struct tt_arena arena; // owns it
     struct tt_replay_pool *pool;
     int first, n, window;
-    struct tt_kept *kept; // [window], a ring
+    struct tt_kept kept[]; // [window], a ring
 };
 
 struct tt_replays *tt_replays_new(int window, struct tt_replay_pool *pool)
 {
-    const size_t kept = ((size_t)window * sizeof(struct tt_kept) / TT_ALIGN + 1) * TT_ALIGN;
+    const size_t bytes = sizeof(struct tt_replays) + (size_t)window * sizeof(struct tt_kept);
     struct tt_arena arena;
     struct tt_replays *r;
 
-    tt_arena_init(&arena, kept + (sizeof *r / TT_ALIGN + 1) * TT_ALIGN); // so no more is taken
-    r = TT_NEW(&arena, 1, struct tt_replays);
+    tt_arena_init(&arena, bytes + (size_t)TT_ALIGN); // a limit, so no more is taken
+    r = tt_arena_alloc(&arena, bytes, 1);
     if (!r)
         return NULL;
-    r->kept = TT_NEW(&arena, window, struct tt_kept);
     r->arena = arena;
     r->window = window;
     r->pool = pool;
-    if (r->kept)
-        return r;
-    tt_arena_release(&arena);
-    return NULL;
+    return r;
 }
 
 /* ---- answers ------------------------------------------------------------------------------ */
@@ -106,7 +102,7 @@ void tt_replays_free(struct tt_replays *r)
     tt_arena_release(&arena);
 }
 
-static struct tt_kept *find(const struct tt_replays *r, const char *id)
+static struct tt_kept *find(struct tt_replays *r, const char *id)
 {
     for (int i = r->n - 1; *id && i >= 0; i--) {
         struct tt_kept *k = &r->kept[(r->first + i) % r->window];
@@ -158,7 +154,7 @@ static uint64_t take_print(const struct tt_job *job)
     return h ? h : 1;
 }
 
-enum tt_replayed tt_replays_find(const struct tt_replays *r, struct tt_job *job)
+enum tt_replayed tt_replays_find(struct tt_replays *r, struct tt_job *job)
 {
     const struct tt_kept *k = find(r, job->request.id);
 

@@ -37,7 +37,7 @@ struct tt_replays *tt_replays_new(int window, struct tt_replay_pool *pool);
 void tt_replays_free(struct tt_replays *r); // NULL is nothing
 
 /* Was the job's id answered before?  A job without an id never was. */
-enum tt_replayed tt_replays_find(const struct tt_replays *r, struct tt_job *job);
+enum tt_replayed tt_replays_find(struct tt_replays *r, struct tt_job *job);
 
 /* The job is answered: keep its id, and a copy of the answer if there is room.  To be called
  * before the answer leaves.  An id that is kept already keeps its place and its adapted. */
