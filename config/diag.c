@@ -171,6 +171,24 @@ const char *tt_diags_text(const struct tt_diags *d)
     return tt_out_text(&o) ? tt_out_text(&o) : "out of memory\n";
 }
 
+const char *tt_diags_line(const struct tt_diags *d, int i)
+{
+    int order[TT_MAXDIAGS];
+    struct tt_out o;
+
+    tt_out_init(&o, d->arena);
+    sort(d, order);
+    for (int k = 0; k < d->n; k++) {
+        const struct tt_diag *m = &d->list[order[k]];
+
+        if (m->warning || i--)
+            continue;
+        show_head(&o, d, m);
+        return tt_out_text(&o) ? tt_out_text(&o) : no_memory;
+    }
+    return NULL;
+}
+
 enum tt_code tt_diags_err(const struct tt_diags *d, struct tt_err *err)
 {
     int order[TT_MAXDIAGS];

@@ -41,6 +41,9 @@ void tt_diag_warning(struct tt_diags *d, int line, int col, const char *fmt, ...
 /* All of it as text, sorted by place, with source lines; "" when there is nothing. In arena. */
 const char *tt_diags_text(const struct tt_diags *d);
 
+/* The i-th error by place, as "file:line:col: message"; NULL: there are not so many.  In arena. */
+const char *tt_diags_line(const struct tt_diags *d, int i);
+
 /* The first error as one line "file:line:col: message" in *err; its code is TT_EPARSE. */
 enum tt_code tt_diags_err(const struct tt_diags *d, struct tt_err *err);
 

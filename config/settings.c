@@ -5,7 +5,6 @@
 
 #define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 #define MAXPATH    4096 // bytes
-#define MAXNAMED   256  // models, policies
 
 static const struct tt_field main_fields[] = {
     TT_F(TT_FSTR, struct tt_settings, default_policy, "", 0, TT_SETTINGS_NAME, 0,
@@ -172,12 +171,12 @@ static const struct tt_named *read_list(struct reader *r, const struct tt_ynode 
     *ret_n = 0;
     if (!n)
         return NULL;
-    if (n->type != TT_YLIST || n->n > MAXNAMED) {
+    if (n->type != TT_YLIST || n->n > TT_MAXNAMED) {
         if (n->type != TT_YLIST)
             tt_field_mismatch(n, "a list of maps {name, path}", r->d);
         else
             tt_diag_error(r->d, n->line, n->col, "%s: %d entries, at most %d", n->key, n->n,
-                          MAXNAMED);
+                          TT_MAXNAMED);
         return NULL;
     }
     list = TT_NEW(r->arena, n->n, struct tt_named);
@@ -205,7 +204,7 @@ static void read_lists(struct reader *r, const struct tt_ynode *tree, struct tt_
 static void check_default(struct reader *r, const struct tt_ynode *tree, struct tt_settings *ret)
 {
     const struct tt_ynode *n = tt_yaml_get(tree, "default_policy");
-    const char *names[MAXNAMED + 1], *near;
+    const char *names[TT_MAXNAMED + 1], *near;
 
     for (int i = 0; i < ret->npolicies; i++)
         names[i] = ret->policies[i].name ? ret->policies[i].name : "";

@@ -13,6 +13,7 @@
  */
 #define TT_SETTINGS_BYTES ((size_t)1 << 20) // of a file, at most
 #define TT_SETTINGS_NAME  64                // bytes of a name, with its NUL
+#define TT_MAXNAMED       256               // models, policies
 #define TT_IPC_PATH       107               // bytes of a socket's path, at most (sun_path)
 
 struct tt_named { // a model or a policy

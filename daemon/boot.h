@@ -6,11 +6,16 @@
 
 /* The phases that read files: configuration, models, policies, and which streams there were. */
 TT_MUST_CHECK enum tt_code tt_boot_settings(struct tt_daemon *d, struct tt_err *err);
+void tt_boot_free_settings(struct tt_daemon *d);
 TT_MUST_CHECK enum tt_code tt_boot_models(struct tt_daemon *d, struct tt_err *err);
 void tt_boot_free_models(struct tt_daemon *d);
 
 /* Each policy must compile for at least one model, or nobody could use it. */
 TT_MUST_CHECK enum tt_code tt_boot_policies(struct tt_daemon *d, struct tt_err *err);
+
+/* Compile a policy for every model of a catalogue; one must do, the error is of the last. */
+TT_MUST_CHECK enum tt_code tt_try_policy(const struct tt_catalogue *c, const struct tt_policy *p,
+                                         struct tt_err *err);
 
 /* Streams of the record that were not closed are known again; they resume when first used. */
 TT_MUST_CHECK enum tt_code tt_boot_streams(struct tt_daemon *d, struct tt_err *err);

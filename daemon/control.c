@@ -18,12 +18,12 @@ static json_t *shape_json(const struct tt_value *v)
     return list;
 }
 
-static json_t *models_json(const struct tt_daemon *d)
+static json_t *models_json(const struct tt_catalogue *c)
 {
     json_t *list = json_array();
 
-    for (int i = 0; i < d->settings->nmodels; i++) {
-        const struct tt_served_model *m = &d->models[i];
+    for (int i = 0; i < c->nmodels; i++) {
+        const struct tt_served_model *m = c->models[i];
 
         json_array_append_new(
             list, json_pack("{s:o, s:s, s:i, s:[{s:o, s:s, s:o}], s:[{s:s, s:s}]}", "name",
@@ -35,17 +35,18 @@ static json_t *models_json(const struct tt_daemon *d)
     return list;
 }
 
-static json_t *policies_json(const struct tt_daemon *d)
+static json_t *policies_json(const struct tt_catalogue *c)
 {
     json_t *list = json_array();
 
-    for (int i = 0; i < d->settings->npolicies; i++)
-        json_array_append_new(list, tt_json_text(d->policies[i].name));
+    for (int i = 0; i < c->npolicies; i++)
+        json_array_append_new(list, tt_json_text(c->policies[i]->name));
     return list;
 }
 
-static json_t *hello_json(const struct tt_daemon *d)
+static json_t *hello_json(struct tt_daemon *d)
 {
+    struct tt_catalogue *c = tt_shelf_take(&d->shelf);
     const struct tt_limits *m = &d->settings->limits;
     json_t *o = json_object();
 
@@ -53,9 +54,9 @@ static json_t *hello_json(const struct tt_daemon *d)
     json_object_set_new(o, "version", json_string(TTAD_VERSION));
     json_object_set_new(o, "protocol", json_string(TTAD_WIRE_MAGIC));
     json_object_set_new(o, "boot_id", json_string(d->boot_id));
-    json_object_set_new(o, "models", models_json(d));
-    json_object_set_new(o, "policies", policies_json(d));
-    json_object_set_new(o, "default_policy", tt_json_text(d->settings->default_policy));
+    json_object_set_new(o, "models", models_json(c));
+    json_object_set_new(o, "policies", policies_json(c));
+    json_object_set_new(o, "default_policy", tt_json_text(c->config->settings->default_policy));
     json_object_set_new(o, "limits",
                         json_pack("{s:I, s:i, s:I, s:I}", "message_bytes",
                                   (json_int_t)m->max_message_bytes, "header_bytes",
@@ -63,6 +64,7 @@ static json_t *hello_json(const struct tt_daemon *d)
                                   "streams", (json_int_t)m->max_streams));
     json_object_set_new(o, "credit", json_integer(m->credit));
     json_object_set_new(o, "curve", json_false());
+    tt_catalogue_drop(c);
     return o;
 }
 
@@ -160,6 +162,15 @@ static json_t *streams_json(struct tt_daemon *d)
     return json_pack("{s:o}", "streams", list);
 }
 
+static json_t *list_models(struct tt_daemon *d)
+{
+    struct tt_catalogue *c = tt_shelf_take(&d->shelf);
+    json_t *o = json_pack("{s:o}", "models", models_json(c));
+
+    tt_catalogue_drop(c);
+    return o;
+}
+
 bool tt_control_here(struct tt_loop *l, struct tt_job *job)
 {
     struct tt_daemon *d = l->daemon;
@@ -172,7 +183,7 @@ bool tt_control_here(struct tt_loop *l, struct tt_job *job)
     else if (job->request.ask == TT_ASK_STATUS)
         o = status_json(d);
     else if (job->request.ask == TT_ASK_MODELS)
-        o = json_pack("{s:o}", "models", models_json(d));
+        o = list_models(d);
     else if (job->request.ask == TT_ASK_STREAMS)
         o = streams_json(d);
     else if (job->request.ask == TT_ASK_DRAIN) {

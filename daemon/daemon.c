@@ -8,24 +8,6 @@
 
 #define SYNC_MS 5000 // longest that an answer waits for a decision to reach the disk
 
-const struct tt_served_model *tt_daemon_model(const struct tt_daemon *d, const char *name)
-{
-    for (int i = 0; i < d->settings->nmodels; i++)
-        if (!*name || !strcmp(d->models[i].name, name))
-            return &d->models[i];
-    return NULL;
-}
-
-const struct tt_policy *tt_daemon_policy(const struct tt_daemon *d, const char *name)
-{
-    const char *want = *name ? name : d->settings->default_policy;
-
-    for (int i = 0; i < d->settings->npolicies; i++)
-        if (!strcmp(d->policies[i].name, want))
-            return d->policies[i].policy;
-    return NULL;
-}
-
 static enum tt_level level_of(const char *severity)
 {
     if (!strcmp(severity, "error"))

@@ -4,7 +4,7 @@
 
 #include <stdatomic.h>
 
-#include "config/settings.h"
+#include "daemon/catalogue.h"
 #include "daemon/events.h"
 #include "daemon/health.h"
 #include "daemon/stream.h"
@@ -12,20 +12,9 @@
 
 /*
  * The running daemon: what its threads share.  Everything here is made before the threads start
- * and read only while they run, but for the atomics.
+ * and read only while they run, but for the atomics, and what lies on the shelf: the models and
+ * policies that are served, which may change at any time (daemon/catalogue.h).
  */
-
-struct tt_served_model {
-    const char *name;
-    struct tt_model *model;
-    const struct tt_value *input; // of the model
-};
-
-struct tt_served_policy {
-    const char *name;
-    struct tt_policy *policy;
-};
-
 struct tt_lanes;
 struct tt_worker;
 struct tt_control;
@@ -33,16 +22,15 @@ struct tt_control;
 struct tt_daemon {
     int up; // phases that have started
     struct tt_arena arena;
-    const char *config;
-    struct tt_settings *settings;
-    char config_hash[TT_HASH_HEX + 1];
+    const char *config;           // the file
+    struct tt_config *booted;     // as it was when the daemon started
+    struct tt_settings *settings; // of booted; what only a restart changes is read here
     char boot_id[33];
     int64_t started_ms, started_us;
     int lock;          // descriptor of the state folder's lock
     int database_lock; // and of the database's
     void *zmq;
-    struct tt_served_model *models;
-    struct tt_served_policy *policies;
+    struct tt_shelf shelf;
     const char *snapshots; // the folder of all
     struct tt_store *store;
     struct tt_events *events;
@@ -56,10 +44,6 @@ struct tt_daemon {
     atomic_bool draining, drained;
     atomic_int_fast64_t requests, answered, refused, busy, unroutable; // counters of status
 };
-
-/* What the program does when its own promise is broken: log and count. */
-const struct tt_served_model *tt_daemon_model(const struct tt_daemon *d, const char *name);
-const struct tt_policy *tt_daemon_policy(const struct tt_daemon *d, const char *name);
 
 /* Record, and publish what is an event.  ctx of a stream's sink is the daemon. */
 struct tt_sink tt_daemon_sink(struct tt_daemon *d);

@@ -126,7 +126,7 @@ void tt_serve_infer(struct tt_worker *w, struct tt_job *job)
     if (!x) {
         (void)tt_fail(&err, TT_ENOMEM, "out of memory for a batch of %" PRId64, rows);
         tt_reply_error(job, &err);
-    } else if (tt_worker_plan(w, lane->model, lane->stream->policy, rows, &plan, &err) != TT_OK) {
+    } else if (tt_worker_plan(w, lane, rows, &plan, &err) != TT_OK) {
         tt_reply_error(job, &err);
     } else {
         tt_input_read(&job->request, lane->model, lane->stream->policy, x);

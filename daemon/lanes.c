@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "daemon/worker.h"
-#include "policies/policy.h"
 
 #define BUCKETS 1024
 
@@ -90,6 +89,20 @@ void tt_lane_drop(struct tt_lane *lane)
     atomic_fetch_sub(&lane->refs, 1);
 }
 
+void tt_face_policy(struct tt_face *f, const struct tt_policy *p)
+{
+    (void)snprintf(f->engine, sizeof f->engine, "%s", p->method.preset);
+    memcpy(f->policy_hash, p->hash, sizeof f->policy_hash);
+}
+
+void tt_lane_let_go(struct tt_lane *lane)
+{
+    tt_served_model_drop(lane->model);
+    tt_served_policy_drop(lane->policy);
+    lane->model = NULL;
+    lane->policy = NULL;
+}
+
 /* A lane for one more stream: a new one, or that of a stream that was closed. */
 static struct tt_lane *find_place(struct tt_lanes *l)
 {
@@ -127,33 +140,31 @@ static struct tt_worker *choose_worker(const struct tt_lanes *l)
     return best;
 }
 
-static enum tt_wire check_names(const struct tt_lanes *l, const struct tt_request *q,
-                                const struct tt_served_model **ret_model,
-                                const struct tt_policy **ret_policy, struct tt_refusal *r)
+static enum tt_wire no_model(const struct tt_catalogue *c, const char *name, struct tt_refusal *r)
 {
-    const struct tt_daemon *d = l->daemon;
+    char served[TTAD_WIRE_NAME_MAX + 32];
 
-    *ret_model = tt_daemon_model(d, q->model);
-    if (!*ret_model)
-        return tt_refuse(r, TT_WIRE_NO_MODEL, "model '%s' is not served; '%s'%s", q->model,
-                         d->models[0].name, d->settings->nmodels > 1 ? " and others are" : " is");
-    *ret_policy = tt_daemon_policy(d, q->policy);
-    if (!*ret_policy)
-        return tt_refuse(r, TT_WIRE_BAD_HEADER, "policy '%s' is not configured; '%s'%s", q->policy,
-                         d->settings->npolicies ? d->policies[0].name : "",
-                         d->settings->npolicies > 1 ? " and others are" : " is");
-    return TT_WIRE_OK;
+    tt_catalogue_say_models(c, served, sizeof served);
+    return tt_refuse(r, TT_WIRE_NO_MODEL, "model '%s' is not served; %s", name, served);
 }
 
-static enum tt_wire check_same(const struct tt_lanes *l, const struct tt_lane *lane,
+static enum tt_wire no_policy(const struct tt_catalogue *c, const char *name, struct tt_refusal *r)
+{
+    char configured[TTAD_WIRE_NAME_MAX + 32];
+
+    tt_catalogue_say_policies(c, configured, sizeof configured);
+    return tt_refuse(r, TT_WIRE_BAD_HEADER, "policy '%s' is not configured; %s", name, configured);
+}
+
+static enum tt_wire check_same(const struct tt_catalogue *c, const struct tt_lane *lane,
                                const struct tt_request *q, struct tt_refusal *r)
 {
-    if (*q->model && strcmp(q->model, lane->model->name) != 0) {
-        if (!tt_daemon_model(l->daemon, q->model))
+    if (*q->model && strcmp(q->model, lane->model_name) != 0) {
+        if (!tt_catalogue_model(c, q->model))
             return tt_refuse(r, TT_WIRE_NO_MODEL, "model '%s' is not served; stream '%s' has '%s'",
-                             q->model, lane->name, lane->model->name);
+                             q->model, lane->name, lane->model_name);
         return tt_refuse(r, TT_WIRE_BAD_HEADER, "stream '%s' is open with model '%s', not '%s'",
-                         lane->name, lane->model->name, q->model);
+                         lane->name, lane->model_name, q->model);
     }
     if (*q->policy && strcmp(q->policy, lane->policy_name) != 0)
         return tt_refuse(r, TT_WIRE_BAD_HEADER, "stream '%s' is open with policy '%s', not '%s'",
@@ -161,17 +172,10 @@ static enum tt_wire check_same(const struct tt_lanes *l, const struct tt_lane *l
     return TT_WIRE_OK;
 }
 
-static const char *policy_name(const struct tt_daemon *d, const struct tt_policy *p)
-{
-    for (int i = 0; i < d->settings->npolicies; i++)
-        if (d->policies[i].policy == p)
-            return d->policies[i].name;
-    return p->name;
-}
-
 /* Make lane the stream of q, or open it again. */
 static void begin(struct tt_lanes *l, struct tt_lane *lane, const struct tt_request *q,
-                  const struct tt_served_model *model, const struct tt_policy *policy, bool fresh)
+                  const struct tt_served_model *model, const struct tt_served_policy *policy,
+                  bool fresh)
 {
     if (fresh) {
         struct tt_worker *w = lane->worker ? lane->worker : choose_worker(l);
@@ -183,22 +187,25 @@ static void begin(struct tt_lanes *l, struct tt_lane *lane, const struct tt_requ
     }
     pthread_mutex_lock(&lane->worker->lock);
     lane->face = (struct tt_face){.state = "opening"};
-    lane->model = model;
-    lane->policy = policy;
-    lane->policy_name = policy_name(l->daemon, policy);
+    (void)snprintf(lane->model_name, sizeof lane->model_name, "%s", model->name);
+    (void)snprintf(lane->policy_name, sizeof lane->policy_name, "%s", policy->name);
+    tt_face_policy(&lane->face, policy->policy);
     pthread_mutex_unlock(&lane->worker->lock);
 }
 
 /* Open the stream of q: in *lane, which was closed, or, when that is NULL, in a place for it. */
-static enum tt_wire open_lane(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **lane,
+static enum tt_wire open_lane(struct tt_lanes *l, const struct tt_catalogue *c,
+                              const struct tt_request *q, struct tt_lane **lane,
                               struct tt_refusal *r)
 {
-    const struct tt_served_model *model = NULL;
-    const struct tt_policy *policy = NULL;
+    const struct tt_served_model *model = tt_catalogue_model(c, q->model);
+    const struct tt_served_policy *policy = tt_catalogue_policy(c, q->policy);
     const bool fresh = !*lane;
 
-    if (check_names(l, q, &model, &policy, r))
-        return r->code;
+    if (!model)
+        return no_model(c, q->model, r);
+    if (!policy)
+        return no_policy(c, q->policy, r);
     if (fresh)
         *lane = find_place(l);
     if (!*lane) {
@@ -213,17 +220,19 @@ static enum tt_wire open_lane(struct tt_lanes *l, const struct tt_request *q, st
 enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **ret,
                            struct tt_refusal *r)
 {
+    struct tt_catalogue *c = tt_shelf_take(&l->daemon->shelf);
     struct tt_lane *lane;
     enum tt_wire code;
 
     pthread_mutex_lock(&l->lock);
     lane = look_up(l, q->stream);
-    code = lane && !is_closed(lane) ? check_same(l, lane, q, r) : open_lane(l, q, &lane, r);
+    code = lane && !is_closed(lane) ? check_same(c, lane, q, r) : open_lane(l, c, q, &lane, r);
     if (!code) {
         atomic_fetch_add(&lane->refs, 1);
         *ret = lane;
     }
     pthread_mutex_unlock(&l->lock);
+    tt_catalogue_drop(c);
     return code;
 }
 

@@ -9,11 +9,13 @@
  * A lane is a stream as the daemon sees it: which model, policy and worker it has, its queue, and
  * what status tells of it.  Lanes are found by name; the main loop opens them, every loop looks
  * them up, a worker runs them.  A closed lane that nobody holds is used again for another stream.
+ * A lane names its model and policy; it holds them while its stream is open (daemon/catalogue.h).
  */
 struct tt_face { // what others may know of a stream without asking its worker
     bool open;   // it is in memory
     bool closed; // a client closed it
     char state[16], version[TT_HASH_SHORT + 1], reason[TT_LINE_BYTES];
+    char engine[TT_POLICY_NAME], policy_hash[TT_HASH_HEX + 1];
     int64_t step, samples, adapted, skipped, rollbacks, step_us, last_ms, bytes;
 };
 
@@ -22,9 +24,6 @@ struct tt_replays; // answers given, for requests that come twice
 struct tt_lane {
     struct tt_lane *next; // of its bucket
     char name[TTAD_WIRE_NAME_MAX + 1];
-    const struct tt_served_model *model;
-    const struct tt_policy *policy;
-    const char *policy_name;
     struct tt_worker *worker;
     atomic_int refs;    // jobs that hold it
     atomic_int waiting; // data requests queued or under way
@@ -33,8 +32,11 @@ struct tt_lane {
     bool runnable;
     struct tt_lane *next_run;
     struct tt_face face;
+    char model_name[TTAD_WIRE_NAME_MAX + 1], policy_name[TTAD_WIRE_NAME_MAX + 1]; // as configured
     /* the worker's own */
-    struct tt_stream *stream; // NULL: not open
+    struct tt_stream *stream; // NULL: not open, and then it holds neither of
+    struct tt_served_model *model;
+    struct tt_served_policy *policy;
     struct tt_replays *replays;
 };
 
@@ -45,6 +47,11 @@ void tt_lanes_free(struct tt_lanes *l);
 /* The lane of that name, held until tt_lane_drop(); NULL: there is none, or it was closed. */
 struct tt_lane *tt_lanes_find(struct tt_lanes *l, const char *name);
 void tt_lane_drop(struct tt_lane *lane);
+
+void tt_face_policy(struct tt_face *f, const struct tt_policy *p);
+
+/* For its worker, once the stream is freed: hold model and policy no longer. */
+void tt_lane_let_go(struct tt_lane *lane);
 
 /* The lane that a request is for, opened if need be, and held. */
 enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **ret,

@@ -89,7 +89,7 @@ static void snapshot(struct tt_worker *w, struct tt_job *job)
         return;
     }
     if (v->state != TT_VERSION_BASE && !v->stored &&
-        (tt_worker_plan(w, job->lane->model, s->policy, 1, &plan, &err) != TT_OK ||
+        (tt_worker_plan(w, job->lane, 1, &plan, &err) != TT_OK ||
          tt_stream_save(s, plan, v, reason, tt_now_ms(), &err) != TT_OK)) {
         tt_reply_error(job, &err);
         return;
@@ -115,7 +115,7 @@ static void order(struct tt_worker *w, struct tt_job *job)
     struct tt_err err;
 
     if (q->ask == TT_ASK_ROLLBACK &&
-        (tt_worker_plan(w, job->lane->model, s->policy, 1, &plan, &err) != TT_OK ||
+        (tt_worker_plan(w, job->lane, 1, &plan, &err) != TT_OK ||
          (*q->version && tt_stream_fetch(s, plan, q->version, &err) != TT_OK))) {
         tt_reply_error(job, &err);
         return;

@@ -120,7 +120,7 @@ static enum tt_code start_store(struct tt_daemon *d, struct tt_err *err)
         close(d->database_lock);
         return err->code;
     }
-    r.boot = (struct tt_rec_boot){d->boot_id, TTAD_VERSION, d->config_hash};
+    r.boot = (struct tt_rec_boot){d->boot_id, TTAD_VERSION, d->booted->hash};
     (void)tt_store_put(d->store, &r); // the store counts what it refuses
     return TT_OK;
 }
@@ -228,7 +228,7 @@ static void stop_control(struct tt_daemon *d)
 }
 
 const struct tt_phase tt_phases[] = {
-    {"settings", tt_boot_settings, tt_boot_nothing},
+    {"settings", tt_boot_settings, tt_boot_free_settings},
     {"state", start_state, stop_state},
     {"store", start_store, stop_store},
     {"models", tt_boot_models, tt_boot_free_models},

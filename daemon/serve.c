@@ -49,9 +49,10 @@ json_t *tt_serve_describe(const struct tt_lane *lane)
     json_t *o = json_object();
 
     json_object_set_new(o, "stream_id", tt_json_text(lane->name));
-    json_object_set_new(o, "model", tt_json_text(lane->model->name));
+    json_object_set_new(o, "model", tt_json_text(lane->model_name));
     json_object_set_new(o, "policy", tt_json_text(lane->policy_name));
-    json_object_set_new(o, "engine", tt_json_text(lane->policy->method.preset));
+    json_object_set_new(o, "engine", tt_json_text(f->engine));
+    json_object_set_new(o, "policy_hash", json_string(f->policy_hash));
     json_object_set_new(o, "state", json_string(f->state));
     json_object_set_new(o, "reason", tt_json_text(f->reason));
     json_object_set_new(o, "version", json_string(f->version));
@@ -72,13 +73,14 @@ static void close_stream(struct tt_worker *w, struct tt_job *job)
     struct tt_plan *plan;
     struct tt_err err;
 
-    if (tt_worker_plan(w, lane->model, lane->stream->policy, 1, &plan, &err) == TT_OK)
+    if (tt_worker_plan(w, lane, 1, &plan, &err) == TT_OK)
         tt_stream_part(lane->stream, plan, tt_now_ms());
     tt_stream_closed(lane->stream, tt_now_ms());
     tt_stream_free(lane->stream);
     tt_replays_free(lane->replays);
     lane->stream = NULL;
     lane->replays = NULL;
+    tt_lane_let_go(lane);
     tt_worker_show(w, lane, 0, true);
     tt_reply_json(job, json_pack("{s:s, s:s}", "stream_id", lane->name, "state", "closed"));
 }

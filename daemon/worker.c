@@ -102,6 +102,7 @@ void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, 
         f->adapted = s->adapted;
         f->skipped = s->skipped;
         f->rollbacks = s->rollbacks;
+        tt_face_policy(f, s->policy);
         f->bytes = (int64_t)tt_stream_bytes(s);
         if (step_us) {
             f->step_us = f->step_us ? (7 * f->step_us + step_us) / 8 : step_us;
@@ -113,31 +114,38 @@ void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, 
     pthread_mutex_unlock(&w->lock);
 }
 
-static struct tt_plan_slot *find_slot(struct tt_worker *w, const struct tt_served_model *model,
-                                      const struct tt_policy *policy)
+static void empty_slot(struct tt_plan_slot *p)
+{
+    tt_plan_free(p->plan);
+    tt_block_free(p->source);
+    tt_served_model_drop(p->model);
+    tt_served_policy_drop(p->policy);
+    *p = (struct tt_plan_slot){.plan = NULL};
+}
+
+static struct tt_plan_slot *find_slot(struct tt_worker *w, const struct tt_lane *lane)
 {
     struct tt_plan_slot *old = &w->plans[0];
 
     for (int i = 0; i < TT_WORKER_PLANS; i++) {
         struct tt_plan_slot *p = &w->plans[i];
 
-        if (p->plan && p->model == model && p->policy == policy)
+        if (p->plan && p->model == lane->model && p->policy == lane->policy)
             return p;
         if (p->used < old->used)
             old = p;
     }
-    tt_plan_free(old->plan);
-    tt_block_free(old->source);
-    *old = (struct tt_plan_slot){.model = model, .policy = policy};
+    empty_slot(old);
+    old->model = tt_served_model_hold(lane->model);
+    old->policy = tt_served_policy_hold(lane->policy);
     return old;
 }
 
-enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_served_model *model,
-                            const struct tt_policy *policy, int64_t rows, struct tt_plan **ret,
-                            struct tt_err *err)
+enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_lane *lane, int64_t rows,
+                            struct tt_plan **ret, struct tt_err *err)
 {
     const int64_t most = w->daemon->settings->limits.max_batch_rows;
-    struct tt_plan_slot *slot = find_slot(w, model, policy);
+    struct tt_plan_slot *slot = find_slot(w, lane);
     int64_t limit = FIRST_LIMIT;
 
     slot->used = ++w->turn;
@@ -148,7 +156,8 @@ enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_served_model *m
             limit = most;
         tt_plan_free(slot->plan);
         slot->plan = NULL;
-        if (tt_plan_new(model->model, &policy->method, limit, &slot->plan, err) != TT_OK)
+        if (tt_plan_new(slot->model->model, &slot->policy->policy->method, limit, &slot->plan,
+                        err) != TT_OK)
             return err->code;
         slot->limit = limit;
     }
@@ -157,10 +166,9 @@ enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_served_model *m
 }
 
 /* The source parameters of the newest plan, made when the first stream asks. */
-static float *find_source(struct tt_worker *w, const struct tt_served_model *model,
-                          const struct tt_policy *policy)
+static float *find_source(struct tt_worker *w, const struct tt_lane *lane)
 {
-    struct tt_plan_slot *slot = find_slot(w, model, policy);
+    struct tt_plan_slot *slot = find_slot(w, lane);
 
     if (slot->source)
         return slot->source;
@@ -238,27 +246,41 @@ static enum tt_code resume(struct tt_worker *w, struct tt_lane *lane, struct tt_
     return TT_OK;
 }
 
-enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt_err *err)
+/* Hold what the lane names. */
+static enum tt_code hold_served(struct tt_worker *w, struct tt_lane *lane, struct tt_err *err)
+{
+    struct tt_catalogue *c = tt_shelf_take(&w->daemon->shelf);
+    struct tt_served_model *model;
+    struct tt_served_policy *policy;
+
+    pthread_mutex_lock(&w->lock); // a closed lane may be opened again just now
+    model = tt_catalogue_model(c, lane->model_name);
+    policy = tt_catalogue_policy(c, lane->policy_name);
+    if (!model || !policy)
+        (void)tt_fail(err, TT_ENOTFOUND, "stream '%s': %s '%s' is not served", lane->name,
+                      model ? "policy" : "model", model ? lane->policy_name : lane->model_name);
+    pthread_mutex_unlock(&w->lock);
+    if (model && policy) {
+        lane->model = tt_served_model_hold(model);
+        lane->policy = tt_served_policy_hold(policy);
+    }
+    tt_catalogue_drop(c);
+    return model && policy ? TT_OK : TT_ENOTFOUND;
+}
+
+static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane, struct tt_err *err)
 {
     const struct tt_limits *limits = &w->daemon->settings->limits;
     char encoded[TT_SNAPSHOT_DIR], dir[TT_LINE_BYTES + TT_SNAPSHOT_DIR];
-    const struct tt_served_model *model;
-    const struct tt_policy *policy;
     struct tt_stream *s = NULL;
     struct tt_plan *plan = NULL;
-    const char *name;
     char state[sizeof lane->face.state]; // as the record knew it before the restart
 
-    if (lane->stream)
-        return TT_OK;
-    pthread_mutex_lock(&w->lock); // a closed lane may be opened again just now
-    model = lane->model;
-    policy = lane->policy;
-    name = lane->policy_name;
+    pthread_mutex_lock(&w->lock);
     memcpy(state, lane->face.state, sizeof state);
     pthread_mutex_unlock(&w->lock);
     if (tt_snapshot_dir(lane->name, encoded, err) != TT_OK ||
-        tt_worker_plan(w, model, policy, 1, &plan, err) != TT_OK)
+        tt_worker_plan(w, lane, 1, &plan, err) != TT_OK)
         return err->code;
     (void)snprintf(dir, sizeof dir, "%.*s/%s", TT_LINE_BYTES - 2, w->daemon->snapshots, encoded);
     if (!lane->replays)
@@ -266,11 +288,11 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
     if (!lane->replays)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     if (tt_stream_new(&(struct tt_stream_spec){.name = lane->name,
-                                               .model_name = model->name,
-                                               .model = model->model,
-                                               .policy = policy,
+                                               .model_name = lane->model->name,
+                                               .model = lane->model->model,
+                                               .policy = lane->policy->policy,
                                                .plan = plan,
-                                               .source = find_source(w, model, policy),
+                                               .source = find_source(w, lane),
                                                .sink = tt_daemon_sink(w->daemon),
                                                .snapshots = dir,
                                                .keep = (int)limits->snapshots_keep,
@@ -278,11 +300,24 @@ enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt
                                                .feedback_ms = limits->feedback_window_s * 1000,
                                                .now_ms = tt_now_ms()},
                       &s, err) != TT_OK ||
-        resume(w, lane, s, plan, name, state, err) != TT_OK) {
+        resume(w, lane, s, plan, lane->policy->name, state, err) != TT_OK) {
         tt_stream_free(s);
         return err->code;
     }
     lane->stream = s;
+    return TT_OK;
+}
+
+enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt_err *err)
+{
+    if (lane->stream)
+        return TT_OK;
+    if (hold_served(w, lane, err) != TT_OK)
+        return err->code;
+    if (open_stream(w, lane, err) != TT_OK) {
+        tt_lane_let_go(lane);
+        return err->code;
+    }
     tt_worker_show(w, lane, 0, false);
     return TT_OK;
 }
@@ -297,10 +332,11 @@ static bool close_lane(void *arg, struct tt_lane *lane)
 
     if (lane->worker != w)
         return true;
-    if (s && tt_worker_plan(w, lane->model, s->policy, 1, &plan, &err) == TT_OK)
+    if (s && tt_worker_plan(w, lane, 1, &plan, &err) == TT_OK)
         tt_stream_part(s, plan, tt_now_ms());
     tt_stream_free(s);
     lane->stream = NULL;
+    tt_lane_let_go(lane);
     tt_replays_free(lane->replays);
     lane->replays = NULL;
     return true;
@@ -316,10 +352,8 @@ static void *run(void *arg)
     while ((job = next_job(w)))
         tt_serve_job(w, job);
     tt_lanes_each(w->daemon->lanes, close_lane, w);
-    for (int i = 0; i < TT_WORKER_PLANS; i++) {
-        tt_plan_free(w->plans[i].plan);
-        tt_block_free(w->plans[i].source);
-    }
+    for (int i = 0; i < TT_WORKER_PLANS; i++)
+        empty_slot(&w->plans[i]);
     tt_arena_release(&w->scratch);
     return NULL;
 }

@@ -12,9 +12,9 @@
  */
 #define TT_WORKER_PLANS 16 // compiled plans that a worker keeps
 
-struct tt_plan_slot {
-    const struct tt_served_model *model;
-    const struct tt_policy *policy;
+struct tt_plan_slot { // holds what it was compiled from
+    struct tt_served_model *model;
+    struct tt_served_policy *policy;
     struct tt_plan *plan;
     float *source; // the parameters that its streams start from, shared by them; NULL: not yet
     int64_t limit, used; // used: turn of the last use
@@ -46,12 +46,13 @@ void tt_worker_give(struct tt_worker *w, struct tt_job *job, bool urgent);
 /* Do what is queued, write snapshots of what has adapted since the last one, end the thread. */
 void tt_worker_stop(struct tt_worker *w);
 
-/* For the jobs: a plan for at least rows rows, until the next call. */
-TT_MUST_CHECK enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_served_model *model,
-                                          const struct tt_policy *policy, int64_t rows,
-                                          struct tt_plan **ret, struct tt_err *err);
+/* For the jobs: a plan of the lane's model and policy for at least rows rows, until the next
+ * call. */
+TT_MUST_CHECK enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_lane *lane,
+                                          int64_t rows, struct tt_plan **ret, struct tt_err *err);
 
-/* Open the stream of a lane, at its newest snapshot, unless it is open. */
+/* Open the stream of a lane, at its newest snapshot, unless it is open.  TT_ENOTFOUND: its model or
+ * policy is not served. */
 TT_MUST_CHECK enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane,
                                           struct tt_err *err);
 
