@@ -22,7 +22,8 @@ GEN     := build/gen
 # Debian's names of what is needed, installed by `make deps` where it is missing.
 DEBS_BUILD := build-essential pkg-config libzmq3-dev libsqlite3-dev libopenblas-openmp-dev libyaml-dev \
               libjansson-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev libsodium-dev
-DEBS_TEST  := libcmocka-dev sqlite3 python3 python3-numpy python3-zmq python3-matplotlib
+DEBS_TEST  := libcmocka-dev sqlite3 python3 python3-numpy python3-zmq python3-matplotlib \
+              valgrind
 DEBS_DEMO  := python3 python3-numpy python3-zmq python3-matplotlib sqlite3
 DEBS_LINT  := clang-format clang-tidy cppcheck libomp-dev
 DEBS_FUZZ  := clang libclang-rt-14-dev
@@ -54,7 +55,7 @@ DIRS    := base config runtime runtime/ops monitor engines engines/parts policie
 SRCS    := $(sort $(wildcard $(addsuffix /*.c,$(DIRS))))
 LIBSRCS := $(filter-out daemon/main.c,$(SRCS))
 SUPSRCS := $(sort $(wildcard tests/support/*.c))
-TSRCS   := $(sort $(foreach d,$(DIRS),$(wildcard tests/$(d)/test_*.c)))
+TSRCS   := $(sort $(foreach d,$(DIRS) client/c,$(wildcard tests/$(d)/test_*.c)))
 HDRS    := $(sort $(wildcard $(addsuffix /*.h,$(DIRS)) tests/support/*.h client/c/*.h))
 OBJ      = $(patsubst %.c,$(BUILD)/%.o,$(1))
 FSRCS   := $(sort $(wildcard tests/fuzz/*.c))
@@ -74,6 +75,7 @@ PARALLEL = --no-print-directory -Otarget $(if $(filter -j%,$(MAKEFLAGS)),,-j$(sh
 .SUFFIXES:
 .SECONDARY:
 .PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all bench parity \
+        client install-client \
         hdrcheck format format-check tidy cppcheck lint rules compdb install clean help FORCE
 
 # These install packages: `make -j demo test` takes them in turn.  The makes that they start are
@@ -99,6 +101,41 @@ $(REPLAYS): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/
 
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libttad.a
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# ---- the C client ----------------------------------------------------------------
+# It needs nothing of the daemon.  Its files are in $(BUILD)/client; libttad.a outside it is the
+# daemon's own library.
+CVERSION := $(shell sed -n 's/^\#define TTAD_CLIENT_VERSION *"\(.*\)".*/\1/p' client/c/ttad.h)
+CSO      := libttad.so.$(firstword $(subst ., ,$(CVERSION)))
+CSRCS    := $(filter-out client/c/example.c,$(sort $(wildcard client/c/*.c)))
+COBJ     := $(patsubst client/c/%.c,$(BUILD)/client/%.o,$(CSRCS))
+CPKGS    := libzmq jansson
+CCFLAGS  := -std=c11 $(WARN) $(OPT_$(MODE)) $(SANFLAGS) -fstack-protector-strong $(EXTRA_CFLAGS)
+CLIBS    := $(call pkg,--libs,$(CPKGS)) -pthread
+
+client: $(BUILD)/client/$(CSO) $(BUILD)/client/libttad.a $(BUILD)/client/example  ## the C client: libttad.so, libttad.a, the example
+
+$(BUILD)/client/%.o: client/c/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(CCFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+
+$(BUILD)/client/$(CSO): $(COBJ) client/c/libttad.map
+	$(call say,LINK,$@)$(CC) -shared $(SANFLAGS) $(if $(SAN),,-Wl$(comma)-z$(comma)defs) -Wl,-z,now \
+	  -Wl,-soname,$(CSO) -Wl,--version-script=client/c/libttad.map -o $@ $(COBJ) $(CLIBS)
+	@ln -sf $(CSO) $(@D)/libttad.so
+
+# One object, in which what is not the library's to tell is local, as in the shared one.
+$(BUILD)/client/libttad.a: $(COBJ)
+	$(call say,AR,$@)rm -f $@ && $(CC) -r -nostdlib -o $(@D)/all.o $^ && \
+	  objcopy --localize-hidden $(@D)/all.o $(@D)/libttad.o && ar rcs $@ $(@D)/libttad.o
+
+$(BUILD)/client/example: client/c/example.c client/c/ttad.h $(BUILD)/client/libttad.a
+	$(call say,LINK,$@)$(CC) $(CPPFLAGS) $(CCFLAGS) -Iclient/c -o $@ $< $(BUILD)/client/libttad.a $(CLIBS)
+
+$(BUILD)/tests/client/c/%: $(BUILD)/tests/client/c/%.o $(BUILD)/tests/support/check.o $(BUILD)/tests/support/fake_daemon.o $(BUILD)/client/libttad.a
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(CLIBS) $(TLDLIBS)
+
+-include $(COBJ:.o=.d)
 
 # What a stranger sees who types `make` before `make deps`.
 lacking = @echo "ttad: packages that it is built with are missing; 'make deps' installs them" >&2; exit 1
@@ -157,12 +194,12 @@ bench: $(BUILD)/bench/tent_step  ## a Tent step beside PyTorch's, interleaved: M
 # ---- tests -------------------------------------------------------------------
 CHECK = @PYTHON=$(PYTHON) sh scripts/check.sh $(BUILD)/ttad
 
-programs: $(TESTS) $(BUILD)/ttad
+programs: $(TESTS) $(BUILD)/ttad client
 
 check: $(if $(T),$(BUILD)/tests/$(T),$(TESTS)) $(BUILD)/ttad  ## run the C tests; T=base/test_arena runs one
 	$(CHECK) $(filter $(BUILD)/tests/%,$^)
 
-check-client: $(BUILD)/ttad  ## run the Python tests: the client, the client with the daemon, the demo
+check-client: $(BUILD)/ttad client  ## run the Python tests: the client, the client with the daemon, the demo
 	$(CHECK) $(PYTESTS)
 
 check-all: programs
@@ -209,17 +246,17 @@ build/fuzz/obj/%.o: %.c | $(GENH)
 -include $(patsubst %.c,build/fuzz/obj/%.d,$(SRCS) $(wildcard tests/fuzz/*.c))
 
 # ---- lint --------------------------------------------------------------------
-ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(FSRCS) $(wildcard tests/*.c bench/*.c)
+ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(FSRCS) $(wildcard tests/*.c bench/*.c client/c/*.c)
 
 format:        ## rewrite the sources with clang-format
 	$(Q)clang-format -i $(ALLC) $(HDRS)
 format-check:  ## fail if clang-format would change anything
 	$(Q)clang-format --dry-run -Werror $(ALLC) $(HDRS)
 tidy: compdb $(GENH)  ## clang-tidy over the sources
-	$(Q)printf '%s\n' $(SRCS) | xargs -P $$(nproc) -n 8 clang-tidy --quiet -p . 2>/dev/null
+	$(Q)printf '%s\n' $(SRCS) $(CSRCS) | xargs -P $$(nproc) -n 8 clang-tidy --quiet -p . 2>/dev/null
 cppcheck:      ## cppcheck over the sources
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
-	  --suppressions-list=.cppcheck --error-exitcode=1 -j $$(nproc) -I. $(SRCS)
+	  --suppressions-list=.cppcheck --error-exitcode=1 -j $$(nproc) -I. $(SRCS) $(CSRCS)
 rules:         ## house rules that grep can check: includes, malloc, lengths
 	$(Q)sh scripts/rules.sh
 	$(Q)sh scripts/checkdocs.sh
@@ -234,7 +271,7 @@ compile_commands.json: $(ALLC) $(BUILD)/flags
 	  printf '%s\n{"directory":"%s","file":"%s","command":"%s -c %s"}' "$$sep" '$(CURDIR)' $$f \
 	  '$(CC) $(CPPFLAGS) $(CFLAGS)' $$f; sep=,; done; printf '\n]\n'; } > $@
 
-install: $(BUILD)/ttad  ## DESTDIR and PREFIX are honoured
+install: $(BUILD)/ttad install-client  ## DESTDIR and PREFIX are honoured
 	install -D -m 755 $(BUILD)/ttad $(DESTDIR)$(PREFIX)/bin/ttad
 	for f in observe norm tent; do install -D -m 644 policies/$$f.yaml \
 	  $(DESTDIR)$(PREFIX)/share/ttad/policies/$$f.yaml || exit 1; done
@@ -242,6 +279,15 @@ install: $(BUILD)/ttad  ## DESTDIR and PREFIX are honoured
 	install -D -m 644 $(BUILD)/ttad.example.yaml $(DESTDIR)$(PREFIX)/share/ttad/ttad.example.yaml
 	install -D -m 644 models/fashion_resnet.onnx $(DESTDIR)$(PREFIX)/share/ttad/models/fashion_resnet.onnx
 	install -D -m 644 models/LICENSE.fashion-mnist $(DESTDIR)$(PREFIX)/share/ttad/models/LICENSE.fashion-mnist
+install-client: client  ## only the C client: header, libraries, ttad.pc, example
+	install -D -m 644 client/c/ttad.h $(DESTDIR)$(PREFIX)/include/ttad.h
+	install -D -m 755 $(BUILD)/client/$(CSO) $(DESTDIR)$(PREFIX)/lib/libttad.so.$(CVERSION)
+	ln -sf libttad.so.$(CVERSION) $(DESTDIR)$(PREFIX)/lib/$(CSO)
+	ln -sf $(CSO) $(DESTDIR)$(PREFIX)/lib/libttad.so
+	install -D -m 644 $(BUILD)/client/libttad.a $(DESTDIR)$(PREFIX)/lib/libttad.a
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(CVERSION)|' client/c/ttad.pc.in > $(BUILD)/client/ttad.pc
+	install -D -m 644 $(BUILD)/client/ttad.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/ttad.pc
+	install -D -m 644 client/c/example.c $(DESTDIR)$(PREFIX)/share/ttad/example.c
 clean:         ## remove build/
 	$(Q)rm -rf build compile_commands.json
 help:          ## this list

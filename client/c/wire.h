@@ -27,12 +27,13 @@
  * An event is [topic][8 bytes sequence number, big-endian][JSON].
  */
 #define TTAD_WIRE_MAGIC      "TTAD/1"
-#define TTAD_WIRE_HEADER_MAX 262144 // bytes of a JSON header
-#define TTAD_WIRE_DEPTH_MAX  16     // levels of nesting in it
-#define TTAD_WIRE_ID_MAX     64     // bytes of a request id
-#define TTAD_WIRE_NAME_MAX   128    // bytes of a stream's, model's or tensor's name
-#define TTAD_WIRE_TENSORS    8      // inputs, or outputs, of one request
-#define TTAD_WIRE_CHANNELS   16     // of an input's "mean" and "std"
+#define TTAD_WIRE_HEADER_MAX 262144   // bytes of a JSON header
+#define TTAD_WIRE_DEPTH_MAX  16       // levels of nesting in it
+#define TTAD_WIRE_REPLY_MAX  16777216 // bytes of a reply's header that a client reads
+#define TTAD_WIRE_ID_MAX     64       // bytes of a request id
+#define TTAD_WIRE_NAME_MAX   128      // bytes of a stream's, model's or tensor's name
+#define TTAD_WIRE_TENSORS    8        // inputs, or outputs, of one request
+#define TTAD_WIRE_CHANNELS   16       // of an input's "mean" and "std"
 #define TTAD_WIRE_SEQ_BYTES  8
 
 #endif
