@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <sodium/crypto_hash_sha256.h>
+#include <sodium/crypto_shorthash.h>
 #include <sodium/utils.h>
 #include <string.h>
 
@@ -43,4 +44,15 @@ void tt_hash_bytes(const void *data, size_t n, char ret[TT_HASH_HEX + 1])
     tt_hash_init(&h);
     tt_hash_add(&h, data, n);
     tt_hash_end(&h, ret);
+}
+
+uint64_t tt_checksum(uint64_t seed, const void *data, size_t n)
+{
+    unsigned char key[crypto_shorthash_KEYBYTES] = {0};
+    uint64_t sum;
+
+    static_assert(crypto_shorthash_BYTES == sizeof sum, "64 bits");
+    memcpy(key, &seed, sizeof seed);
+    (void)crypto_shorthash((unsigned char *)&sum, (const unsigned char *)data, n, key);
+    return sum;
 }

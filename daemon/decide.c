@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/capture.h"
 #include "daemon/resume.h"
 #include "daemon/tell.h"
 #include "monitor/snapshot.h"
@@ -263,5 +264,6 @@ enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o, stru
     ret->decision_id = tt_tell_decision(s, &d, &what, actor, o->now_ms, &ticket);
     tt_stream_watch_state(s, actor, ret->decision_id, ticket, o->now_ms);
     tt_tell_decided(s, &d, &what, actor, ret->decision_id, o->now_ms);
+    tt_capture_order(s, o, ret);
     return TT_OK;
 }

@@ -74,6 +74,7 @@ static void step(struct tt_worker *w, struct tt_job *job, enum tt_replayed repla
                          .why = why,
                          .now_ms = tt_now_ms(),
                          .queue_us = now_us - job->arrived_us,
+                         .tensor = &job->request.inputs[0],
                          .logits = logits};
     struct tt_result r;
     struct tt_err err;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "daemon/capture.h"
+
 static enum tt_code check(const struct tt_stream *s, const struct tt_labels *l,
                           const struct tt_answered *a, struct tt_err *err)
 {
@@ -74,5 +76,6 @@ enum tt_code tt_stream_feedback(struct tt_stream *s, const struct tt_labels *l,
                                           .delay_ms = l->now_ms - a->ms};
     if (s->sink.put)
         (void)s->sink.put(s->sink.ctx, &r); // the store counts what it sheds
+    tt_capture_feedback(s, l, ret);
     return TT_OK;
 }

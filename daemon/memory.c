@@ -78,3 +78,42 @@ void tt_memory_trim(struct tt_memory *m, size_t bytes)
     while (m->n && m->bytes > bytes)
         forget(m, NULL, m->oldest);
 }
+
+static void walk_answer(struct tt_tape *t, struct tt_answered *a)
+{
+    tt_tape_text(t, a->version, sizeof a->version);
+    tt_tape_i64(t, &a->step, 0, INT64_MAX);
+    tt_tape_i64(t, &a->ms, INT64_MIN, INT64_MAX);
+    tt_tape_i64(t, &a->batch, 0, INT64_MAX);
+    tt_tape_bool(t, &a->base);
+    tt_tape_bool(t, &a->labelled);
+    tt_tape_bytes(t, a->label, (size_t)a->rows * sizeof *a->label);
+    if (a->base)
+        tt_tape_bytes(t, a->frozen, (size_t)a->rows * sizeof *a->frozen);
+}
+
+void tt_memory_walk(struct tt_tape *t, struct tt_memory *m)
+{
+    struct tt_answered *a = m->oldest;
+    int64_t n = m->n;
+
+    tt_tape_i64(t, &n, 0, TT_MEMORY_ANSWERS);
+    for (; n > 0 && !t->bad; n--) {
+        char id[TTAD_WIRE_ID_MAX + 1] = "";
+        int64_t rows = 0;
+
+        if (!tt_tape_reads(t)) {
+            memcpy(id, a->id, sizeof id);
+            rows = a->rows;
+        }
+        tt_tape_text(t, id, sizeof id);
+        tt_tape_i64(t, &rows, 1, TT_MEMORY_ROWS);
+        if (tt_tape_reads(t))
+            a = t->bad ? NULL : tt_memory_add(m, id, rows);
+        t->bad |= !a;
+        if (t->bad)
+            return;
+        walk_answer(t, a);
+        a = a->next;
+    }
+}

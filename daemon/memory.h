@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/hash.h"
+#include "base/tape.h"
 #include "client/c/wire.h"
 
 /*
@@ -45,7 +46,13 @@ struct tt_answered *tt_memory_add(struct tt_memory *m, const char *id, int64_t r
 /* The answer to that request, or NULL. */
 struct tt_answered *tt_memory_find(const struct tt_memory *m, const char *id);
 
+/* All of it as bytes; or back, into an empty one. */
+void tt_memory_walk(struct tt_tape *t, struct tt_memory *m);
+
 /* Forget the oldest until at most bytes are held. */
 void tt_memory_trim(struct tt_memory *m, size_t bytes);
+
+/* All of it as bytes, or back. */
+void tt_memory_walk(struct tt_tape *t, struct tt_memory *m);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
+#include "daemon/capture.h"
 #include "daemon/decide.h"
 #include "daemon/loop.h"
 #include "daemon/reply.h"
@@ -88,6 +89,7 @@ static void snapshot(struct tt_worker *w, struct tt_job *job)
         tt_reply_error(job, &err);
         return;
     }
+    tt_capture_keep(s, tt_now_ms());
     if (v->state != TT_VERSION_BASE && !v->stored &&
         (tt_worker_plan(w, job->lane, 1, &plan, &err) != TT_OK ||
          tt_stream_save(s, plan, v, reason, tt_now_ms(), &err) != TT_OK)) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/capture.h"
 #include "daemon/snapshots.h"
 #include "daemon/tell.h"
 #include "policies/policy.h"
@@ -298,7 +299,11 @@ enum tt_code tt_stream_fetch(struct tt_stream *s, const struct tt_plan *plan, co
                        "stream '%s' has no version '%s' that it could go back to; op 'snapshots' "
                        "lists them",
                        s->name, version);
-    return read_into(s, plan, &w.file, known ? find_place(s, version) : NULL, err);
+    if (read_into(s, plan, &w.file, known ? find_place(s, version) : NULL, err) != TT_OK)
+        return err->code;
+    if (!known)
+        tt_capture_restate(s, "a version was read from its file", s->versions.serving.ms);
+    return TT_OK;
 }
 
 const struct tt_version *tt_stream_target(struct tt_stream *s, const struct tt_plan *plan,
@@ -314,6 +319,7 @@ const struct tt_version *tt_stream_target(struct tt_stream *s, const struct tt_p
         memcpy(f.version, to->name, sizeof f.version);
         gone->state = TT_VERSION_LOST;
         mark_lost(s, &f, now_ms, err.msg);
+        tt_capture_ring(s);
         to = tt_versions_target(&s->versions, samples);
     }
     return to;

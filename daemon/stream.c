@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/capture.h"
 #include "daemon/decide.h"
 #include "daemon/resume.h"
 #include "daemon/tell.h"
@@ -97,6 +98,7 @@ void tt_stream_free(struct tt_stream *s)
 
     if (!s)
         return;
+    tt_capture_end(s);
     tt_arena_release(&s->scratch);
     tt_memory_trim(&s->memory, 0);
     tt_versions_free(&s->versions);
@@ -340,8 +342,8 @@ static void count(struct tt_stream *s, const struct tt_batch *b, bool adapted)
         s->skipped++;
 }
 
-enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *plan, const struct tt_batch *b,
-                            struct tt_result *ret, struct tt_err *err)
+static enum tt_code step(struct tt_stream *s, struct tt_plan *plan, const struct tt_batch *b,
+                         struct tt_result *ret, struct tt_err *err)
 {
     struct tt_versions *v = &s->versions;
     const int64_t t0 = clock_us(s);
@@ -358,7 +360,7 @@ enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *plan, const str
     if (tt_step_run(plan, v->serving.block, v->next.block, b->x, b->rows, learn, why, b->logits, &o,
                     err) != TT_OK)
         return tt_fail_in(err, "stream '%s'", s->name);
-    us = clock_us(s) - t0;
+    us = b->took_us ? b->took_us : clock_us(s) - t0;
     keep(s, &o);
     *ret = (struct tt_result){.skip = o.skip,
                               .loss = o.loss,
@@ -385,12 +387,23 @@ enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *plan, const str
     count(s, b, ret->adapted);
     tt_tell_batch(s, b, &seen, &o, ret);
     tt_tell_guard(s, b->now_ms);
+    tt_capture_batch(s, plan, b, ret);
     return TT_OK;
+}
+
+enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *plan, const struct tt_batch *b,
+                            struct tt_result *ret, struct tt_err *err)
+{
+    if (step(s, plan, b, ret, err) == TT_OK)
+        return TT_OK;
+    tt_capture_restate(s, "a batch failed", b->now_ms); // its turn may have been counted
+    return err->code;
 }
 
 void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms)
 {
     struct tt_err err;
+    int good = 0;
 
     for (int i = 0; i < s->versions.nring; i++) {
         struct tt_version *v = &s->versions.ring[i];
@@ -399,10 +412,12 @@ void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t n
             !tt_guard_soaked(&s->guard, &s->policy->guard, v->samples))
             continue;
         v->state = TT_VERSION_GOOD;
+        good++;
         tt_tell_judged(s, v, "the guard's evidence stayed low while it soaked", now_ms);
         if (s->snapshots)
             (void)tt_stream_save(s, plan, v, "good", now_ms, &err); // told as an event
     }
+    tt_capture_settle(s, now_ms, good);
 }
 
 void tt_stream_trim(struct tt_stream *s, size_t bytes)
@@ -410,12 +425,16 @@ void tt_stream_trim(struct tt_stream *s, size_t bytes)
     const size_t need = s->arena.used + (size_t)s->versions.floats * sizeof(float);
     const size_t spare = bytes > need ? bytes - need : 0;
 
+    const int held = tt_versions_held(&s->versions);
+
     if (tt_stream_bytes(s) <= bytes)
         return;
     tt_arena_release(&s->scratch);
     s->room = 0;
     tt_memory_trim(&s->memory, spare / 4); // labels may come for the newest answers at least
     tt_versions_trim(&s->versions, spare - s->memory.bytes);
+    if (tt_versions_held(&s->versions) != held)
+        tt_capture_ring(s);
 }
 
 size_t tt_stream_bytes(const struct tt_stream *s)

@@ -14,7 +14,9 @@
  * versions, signals and guard; the plan belongs to the caller and may be shared, or replaced by
  * one of the same model and method with another limit.  One thread at a time.
  */
-struct tt_policy; // policies/policy.h
+struct tt_policy;      // policies/policy.h
+struct tt_capture;     // daemon/capture.h
+struct tt_wire_tensor; // daemon/protocol.h
 
 /* Where what happens is told.  Members may be NULL. */
 struct tt_sink {
@@ -53,7 +55,8 @@ struct tt_stream {
     struct tt_versions versions;
     struct tt_signals signals;
     struct tt_guard guard;
-    struct tt_memory memory; // of answers
+    struct tt_memory memory;    // of answers
+    struct tt_capture *capture; // NULL: inputs are not kept
     int classes;
     int64_t step;                      // of the newest version there ever was
     int64_t updates;                   // since the last checkpoint
@@ -77,7 +80,9 @@ struct tt_batch {
     enum tt_skip why;
     int64_t now_ms; // wall time
     int64_t queue_us;
-    float *logits; // [rows, classes]; the answer is written here
+    int64_t took_us;                     // how long it took when it ran first; 0: measure
+    const struct tt_wire_tensor *tensor; // x as it came, for the capture; NULL: not known
+    float *logits;                       // [rows, classes]; the answer is written here
 };
 
 struct tt_result {

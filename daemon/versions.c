@@ -314,6 +314,15 @@ size_t tt_versions_bytes(const struct tt_versions *v)
     return blocks * (size_t)v->floats * sizeof(float);
 }
 
+int tt_versions_held(const struct tt_versions *v)
+{
+    int n = 0;
+
+    for (int i = 0; i < v->nring; i++)
+        n += used(&v->ring[i]);
+    return n;
+}
+
 void tt_versions_trim(struct tt_versions *v, size_t bytes)
 {
     struct tt_version *c;

@@ -97,6 +97,7 @@ const struct tt_version *tt_versions_find(const struct tt_versions *v, const cha
  * without their block; then those that soak, newest first, but for one.  More may remain. */
 void tt_versions_trim(struct tt_versions *v, size_t bytes);
 size_t tt_versions_bytes(const struct tt_versions *v); // held beyond the block that serves
+int tt_versions_held(const struct tt_versions *v);     // checkpoints in the ring
 
 /* Serve a copy of to, which is the base or a checkpoint with its block. */
 void tt_versions_restore(struct tt_versions *v, const struct tt_version *to);

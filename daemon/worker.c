@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/capture.h"
 #include "daemon/replays.h"
 #include "daemon/resume.h"
 #include "daemon/serve.h"
@@ -305,6 +306,12 @@ static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane, struc
         return err->code;
     }
     lane->stream = s;
+    tt_capture_begin(s,
+                     &(struct tt_capture_spec){.database = w->daemon->settings->database,
+                                               .model_path = lane->model->path,
+                                               .policy = lane->policy->name,
+                                               .why = "opened"},
+                     tt_now_ms());
     return TT_OK;
 }
 

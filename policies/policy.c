@@ -18,9 +18,9 @@ static const struct tt_field head_fields[] = {
     {0},
 };
 
-static const char *const other_keys[] = {"select",   "stats",   "objective",  "optimizer",
-                                         "reset",    "predict", "preprocess", "guards",
-                                         "recovery", "monitor", "snapshots",  NULL};
+static const char *const other_keys[] = {
+    "select", "stats",    "objective", "optimizer", "reset",   "predict", "preprocess",
+    "guards", "recovery", "monitor",   "snapshots", "capture", NULL};
 
 static const struct tt_field preprocess_fields[] = {
     TT_F(TT_FFLOAT, struct tt_preprocess, scale, "0.00392156862745098", 1e-9, 1e9, 0,
@@ -53,6 +53,14 @@ static const struct tt_field shadow_fields[] = {
 static const struct tt_field snapshot_fields[] = {
     TT_F(TT_FINT, struct tt_snapshot_options, every_updates, "50", 0, 1e9, 0,
          "a version that may be gone back to after so many updates; 0: never"),
+    {0},
+};
+
+static const struct tt_field capture_fields[] = {
+    TT_E(struct tt_capture_options, mode, "off", TT_CAPTURE_MODES, 0,
+         "on: inputs are kept beside the record, for ttad replay"),
+    TT_F(TT_FINT, struct tt_capture_options, max_bytes, "268435456", 1048576, 1e15, 0,
+         "of a stream's files together; the oldest go"),
     {0},
 };
 
@@ -170,6 +178,7 @@ static void read_watch(const struct tt_ynode *tree, struct tt_policy *p, struct 
     tt_fields_read(shadow_fields, tt_yaml_get(monitor, "shadow"), NULL, &p->monitor, d);
     tt_fields_read(t.recovery, tt_yaml_get(tree, "recovery"), NULL, &p->guard.settings, d);
     tt_fields_read(snapshot_fields, tt_yaml_get(tree, "snapshots"), NULL, &p->snapshots, d);
+    tt_fields_read(capture_fields, tt_yaml_get(tree, "capture"), NULL, &p->capture, d);
 }
 
 static bool has_objective(const struct tt_method *m)
@@ -284,6 +293,8 @@ static void print_policy(const struct tt_policy *p, struct tt_out *o)
     tt_fields_print(shadow_fields, &p->monitor, 4, o);
     tt_outf(o, "snapshots:\n");
     tt_fields_print(snapshot_fields, &p->snapshots, 2, o);
+    tt_outf(o, "capture:\n");
+    tt_fields_print(capture_fields, &p->capture, 2, o);
 }
 
 static struct tt_policy *read_tree(const char *file, const struct tt_ynode *tree,

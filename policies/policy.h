@@ -15,7 +15,7 @@
  *     steps, reset, predict                     the method (engines/method.h)
  *     preprocess                                how images become inputs
  *     guards, recovery                          rules, and what follows a trip (monitor/rule.h)
- *     monitor, snapshots                        what is measured, what is kept
+ *     monitor, snapshots, capture               what is measured, what is kept
  */
 #define TT_POLICY_NAME  64                // bytes of a name, with its NUL
 #define TT_POLICY_BYTES ((size_t)1 << 20) // of a file, at most
@@ -35,6 +35,15 @@ struct tt_snapshot_options {
     int64_t every_updates; // a version that may be gone back to, after so many updates; 0: never
 };
 
+/* Inputs kept beside the record, so that `ttad replay` can run the stream again. */
+enum tt_capture_mode { TT_CAPTURE_OFF, TT_CAPTURE_ON };
+#define TT_CAPTURE_MODES "off|on"
+
+struct tt_capture_options {
+    int mode;          // enum tt_capture_mode
+    int64_t max_bytes; // of a stream's files together; the oldest go
+};
+
 struct tt_policy {
     const char *name; // `name`, else the file's without folder and ending
     const char *file; // as it was given
@@ -46,6 +55,7 @@ struct tt_policy {
     struct tt_guard_policy guard;
     struct tt_monitor_options monitor;
     struct tt_snapshot_options snapshots;
+    struct tt_capture_options capture;
 };
 
 /* The policy of a text; NULL: it has mistakes, which are in d.  Warnings leave a policy.

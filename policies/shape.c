@@ -143,5 +143,6 @@ void tt_shape_policy(struct tt_ynode *policy, struct tt_arena *arena, struct tt_
     shape_stats(&s, tt_yaml_get(policy, "stats"));
     shape_word(&s, tt_yaml_get(policy, "reset"), "scope");
     shape_word(&s, tt_yaml_get(policy, "predict"), "order");
+    shape_word(&s, tt_yaml_get(policy, "capture"), "mode");
     shape_list(&s, tt_yaml_get(policy, "guards"), NULL);
 }

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/machine.h"
+
+#include <cblas.h>
+#include <stdio.h>
+
+#include "runtime/kernels.h"
+
+void tt_machine(char ret[TT_MACHINE_BYTES])
+{
+    (void)snprintf(ret, TT_MACHINE_BYTES, "kernels %s, OpenBLAS %.32s, compiler %.64s",
+                   tt_kernels()->name, openblas_get_corename(), __VERSION__);
+}
