@@ -15,13 +15,14 @@ BUILD   := build/$(MODE)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 CC      ?= cc
 PYTHON  ?= /usr/bin/python3
 BENCH_PYTHON ?= python3
-PKGS    := libzmq sqlite3 openblas yaml-0.1 jansson libprotobuf-c libsodium
+PKGS    := libzmq sqlite3 openblas yaml-0.1 jansson libprotobuf-c libsodium libmicrohttpd
 TPKGS   := cmocka
 GEN     := build/gen
 
 # Debian's names of what is needed, installed by `make deps` where it is missing.
 DEBS_BUILD := build-essential pkg-config libzmq3-dev libsqlite3-dev libopenblas-openmp-dev libyaml-dev \
-              libjansson-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev libsodium-dev
+              libjansson-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev libsodium-dev \
+              libmicrohttpd-dev
 DEBS_TEST  := libcmocka-dev sqlite3 python3 python3-numpy python3-zmq python3-matplotlib \
               valgrind
 DEBS_DEMO  := python3 python3-numpy python3-zmq python3-matplotlib sqlite3

@@ -105,3 +105,60 @@ const char *tt_endpoint_read(const struct tt_ynode *n, const char *dir, struct t
         tt_diag_error(d, 0, 0, "out of memory");
     return s;
 }
+
+#define WANT_HTTP "want 127.0.0.1:PORT, [::1]:PORT or unix:PATH"
+
+static const char *read_unix(const struct tt_ynode *n, const char *dir, struct tt_arena *arena,
+                             struct tt_diags *d)
+{
+    const char *path = n->text + strlen("unix:");
+    struct tt_out o;
+
+    if (!*path || *path == '@') {
+        tt_diag_error(d, n->line, n->col,
+                      "'%.60s': want the path of a socket behind unix:", n->text);
+        return NULL;
+    }
+    tt_out_init(&o, arena);
+    tt_outf(&o, "unix:%s%s%s", *path == '/' ? "" : dir, *path == '/' ? "" : "/", path);
+    if (!o.failed && o.n - strlen("unix:") > TT_IPC_PATH) {
+        tt_diag_error(d, n->line, n->col, "'%.60s': a path of %zu bytes, sockets take at most %d",
+                      n->text, o.n - strlen("unix:"), TT_IPC_PATH);
+        return NULL;
+    }
+    return tt_out_text(&o);
+}
+
+const char *tt_endpoint_read_http(const struct tt_ynode *n, const char *dir, struct tt_arena *arena,
+                                  struct tt_diags *d)
+{
+    const char *colon;
+    size_t len;
+    bool named;
+    struct tt_out o;
+
+    if (n->type != TT_YSCALAR) {
+        tt_field_mismatch(n, "127.0.0.1:PORT, [::1]:PORT or unix:PATH", d);
+        return NULL;
+    }
+    if (!*n->text)
+        return "";
+    if (!strncmp(n->text, "unix:", 5))
+        return read_unix(n, dir, arena, d);
+    colon = strrchr(n->text, ':');
+    len = colon ? (size_t)(colon - n->text) : strlen(n->text);
+    named = len == 9 && !strncmp(n->text, "localhost", 9);
+    if (!named && !is_loopback4(n->text, len) && !(len == 5 && !strncmp(n->text, "[::1]", 5))) {
+        tt_diag_error(d, n->line, n->col, "'%.60s' is not of this machine alone, " WANT_HTTP,
+                      n->text);
+        return NULL;
+    }
+    if (!colon || number(colon + 1, strlen(colon + 1), 65535) < 1) {
+        tt_diag_error(d, n->line, n->col, "'%.60s': want a port from 1 to 65535 behind the ':'",
+                      n->text);
+        return NULL;
+    }
+    tt_out_init(&o, arena);
+    tt_outf(&o, "%.*s%s", named ? 9 : (int)len, named ? "127.0.0.1" : n->text, colon);
+    return tt_out_text(&o);
+}

@@ -34,6 +34,8 @@ static const struct tt_field limit_fields[] = {
     LIMIT(replay_bytes, "16777216", 0, 1099511627776.0,
           "answers kept for ids that come again, of all streams, bytes"),
     LIMIT(drain_ms, "10000", 0, 3600000, "time to answer what is queued after SIGTERM, ms"),
+    LIMIT(stuck_ms, "60000", 100, 86400000,
+          "a thread at one piece of work for longer is stuck: not live, no watchdog pings, ms"),
     LIMIT(feedback_window_s, "3600", 0, 31536000, "age of an answer that still takes labels, s"),
     LIMIT(stream_bytes, "67108864", 1048576, 1ll << 46,
           "memory that open streams share, bytes; each keeps what it needs to answer"),
@@ -50,7 +52,7 @@ static const struct tt_field named_fields[] = {
 
 static const struct tt_field no_fields[] = {{0}};
 static const char *const sections[] = {"listen", "models", "policies", "limits", NULL};
-static const char *const sockets[] = {"data", "control", "events", NULL};
+static const char *const sockets[] = {"data", "control", "events", "http", NULL};
 
 struct reader {
     struct tt_arena *arena;
@@ -133,12 +135,15 @@ static void check_apart(struct reader *r, const struct tt_ynode *listen, const s
 
 static void read_listen(struct reader *r, const struct tt_ynode *listen, struct tt_settings *ret)
 {
+    const struct tt_ynode *http = tt_yaml_get(listen, "http");
+
     tt_fields_read(no_fields, listen, sockets, ret, r->d);
     if (listen && listen->type != TT_YMAP)
         return;
     read_endpoints(r, listen, "data", &ret->data);
     read_endpoints(r, listen, "control", &ret->control);
     read_endpoints(r, listen, "events", &ret->events);
+    ret->http = http ? tt_endpoint_read_http(http, r->dir, r->arena, r->d) : "";
     check_apart(r, listen, &ret->data, &ret->control);
     check_apart(r, listen, &ret->data, &ret->events);
     check_apart(r, listen, &ret->control, &ret->events);
@@ -306,8 +311,10 @@ const char *tt_settings_example(struct tt_arena *arena)
         "# remote access needs CURVE, which this version does not have.  Without a key the\n"
         "# socket is in /run/ttad (root) or $XDG_RUNTIME_DIR/ttad.\n"
         "listen:\n");
-    for (int i = 0; sockets[i]; i++)
+    for (int i = 0; i < 3; i++)
         tt_outf(&o, "  %s: [\"ipc:///run/ttad/%s.sock\"]\n", sockets[i], sockets[i]);
+    tt_outf(&o, "  # health and metrics: 127.0.0.1:PORT, [::1]:PORT or unix:PATH; \"\": none\n"
+                "  http: \"\"\n");
     tt_outf(&o, "\n# ONNX files, and what requests call them.\n"
                 "models:\n  - {name: fashion, path: ../models/fashion_resnet.onnx}\n\n"
                 "# Policies by name; ttad preset lists what they may build on.\npolicies:\n"

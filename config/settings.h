@@ -26,7 +26,7 @@ struct tt_limits {
     int64_t max_batch_rows, max_streams;
     int64_t queue_per_stream, queue_total, credit;
     int64_t replay_window, replay_bytes;
-    int64_t drain_ms, feedback_window_s;
+    int64_t drain_ms, stuck_ms, feedback_window_s;
     int64_t stream_bytes, ring_versions, snapshots_keep;
 };
 
@@ -34,6 +34,7 @@ struct tt_settings {
     const char *file;
     struct tt_strs data, control, events; // endpoints, at least one each, ready to be bound;
                                           // "localhost" is written as 127.0.0.1
+    const char *http;                     // 127.0.0.1:PORT, [::1]:PORT, unix:PATH; "": off
     int nmodels, npolicies;
     const struct tt_named *models, *policies;
     const char *default_policy;          // of policies; "": none, and no policies either
@@ -58,6 +59,10 @@ bool tt_settings_meant(const struct tt_ynode *tree);
  * NULL, and an error at the node's place: not one, or reachable from other machines. */
 const char *tt_endpoint_read(const struct tt_ynode *node, const char *dir, struct tt_arena *arena,
                              struct tt_diags *d);
+
+/* The same for the HTTP port: 127.0.0.1:PORT, [::1]:PORT, or unix:PATH with the whole path. */
+const char *tt_endpoint_read_http(const struct tt_ynode *node, const char *dir,
+                                  struct tt_arena *arena, struct tt_diags *d);
 
 /* Every key with its default and help; NULL: out of memory. */
 const char *tt_settings_example(struct tt_arena *arena);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "daemon/job.h"
+#include "daemon/metrics.h"
 
 #define SYNC_MS 5000 // longest that an answer waits for a decision to reach the disk
 
@@ -20,6 +21,7 @@ static int64_t put(void *ctx, const struct tt_record *r)
     struct tt_daemon *d = ctx;
     struct tt_record copy = *r;
 
+    tt_metrics_record(d->metrics, r);
     if (r->kind == TT_REC_BATCH)
         (void)tt_events_put(d->events, r); // not numbered in the record
     if (r->kind == TT_REC_EVENT) {

@@ -18,6 +18,8 @@
 struct tt_lanes;
 struct tt_worker;
 struct tt_control;
+struct tt_http;
+struct tt_metrics;
 
 struct tt_daemon {
     int up; // phases that have started
@@ -37,6 +39,8 @@ struct tt_daemon {
     struct tt_health health;
     struct tt_lanes *lanes;
     struct tt_worker *workers;
+    struct tt_metrics *metrics;
+    struct tt_http *http; // NULL: off
     struct tt_loop *data, *control;
     int wake;                      // an eventfd: signals, and the drain op
     atomic_int_fast64_t decisions; // the highest number given out

@@ -38,6 +38,7 @@ struct tt_job {
     struct tt_request request;
     uint64_t print;                 // of its tensors; 0: not taken yet
     int64_t arrived_us, arrived_ms; // monotonic, wall
+    enum tt_wire code;              // of the answer
     const char *header;             // the answer: JSON, and one tensor
     size_t nheader;
     const void *tensor; // NULL: none

@@ -245,6 +245,20 @@ void tt_lanes_each(struct tt_lanes *l, bool (*each)(void *arg, struct tt_lane *l
     pthread_mutex_unlock(&l->lock);
 }
 
+int tt_lanes_some(struct tt_lanes *l, int from, int most,
+                  bool (*each)(void *arg, struct tt_lane *lane), void *arg)
+{
+    int i = from;
+
+    pthread_mutex_lock(&l->lock);
+    while (i < l->n && i < from + most && each(arg, l->all[i]))
+        i++;
+    if (i >= l->n)
+        i = -1;
+    pthread_mutex_unlock(&l->lock);
+    return i;
+}
+
 int tt_lanes_count(struct tt_lanes *l)
 {
     int n = 0;

@@ -60,6 +60,11 @@ enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struc
 /* Call each() for every lane until it returns false; it may lock the lane's worker, not more. */
 void tt_lanes_each(struct tt_lanes *l, bool (*each)(void *arg, struct tt_lane *lane), void *arg);
 
+/* The same for lanes [from, from + most) in the order they were made, so that nobody waits long for
+ * the list; returns where to go on, -1: that were all. */
+int tt_lanes_some(struct tt_lanes *l, int from, int most,
+                  bool (*each)(void *arg, struct tt_lane *lane), void *arg);
+
 int tt_lanes_count(struct tt_lanes *l); // that are not closed
 
 #endif

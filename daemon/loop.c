@@ -10,6 +10,7 @@
 #include "daemon/clients.h"
 #include "daemon/control.h"
 #include "daemon/lanes.h"
+#include "daemon/metrics.h"
 #include "daemon/reply.h"
 #include "daemon/sockets.h"
 #include "daemon/worker.h"
@@ -66,6 +67,7 @@ static void finish(struct tt_loop *l, struct tt_job *job)
 {
     send_answer(l, job);
     atomic_fetch_add(&l->daemon->answered, 1);
+    tt_metrics_answer(l->daemon->metrics, job);
     tt_job_free(job);
 }
 
@@ -256,11 +258,13 @@ static bool receive(struct tt_loop *l)
 
 static void turn(struct tt_loop *l, const zmq_pollitem_t items[2])
 {
+    tt_beat_busy(&l->beat, tt_now_us());
     if (items[0].revents & ZMQ_POLLIN)
         for (int i = 0; i < AT_ONCE && receive(l); i++)
             continue;
     if (items[1].revents & ZMQ_POLLIN)
         send_done(l);
+    tt_beat_idle(&l->beat, tt_now_us());
 }
 
 /* The first signal begins to drain, the second ends at once. */
@@ -283,6 +287,7 @@ void tt_loop_run(struct tt_loop *l)
 {
     bool over = false;
 
+    tt_metrics_join(l->daemon->metrics, TT_TALLY_DATA);
     while (!over) {
         zmq_pollitem_t items[3] = {{.socket = l->socket, .events = ZMQ_POLLIN},
                                    {.fd = l->done.fd, .events = ZMQ_POLLIN},
@@ -302,6 +307,7 @@ static void *run(void *arg)
     struct tt_loop *l = arg;
 
     tt_log_name("control");
+    tt_metrics_join(l->daemon->metrics, TT_TALLY_CONTROL);
     for (;;) {
         zmq_pollitem_t items[3] = {{.socket = l->socket, .events = ZMQ_POLLIN},
                                    {.fd = l->done.fd, .events = ZMQ_POLLIN},

@@ -2,6 +2,7 @@
 #ifndef TT_DAEMON_LOOP_H
 #define TT_DAEMON_LOOP_H
 
+#include "daemon/beat.h"
 #include "daemon/daemon.h"
 #include "daemon/job.h"
 
@@ -20,8 +21,9 @@ struct tt_loop {
     int outstanding, most;  // jobs under way; more are BUSY
     int credit;             // that a client has
     int64_t drain_us;       // when draining ends; 0: not draining
-    pthread_t thread;       // of the control loop
-    int stop;               // its eventfd; -1
+    struct tt_beat beat;
+    pthread_t thread; // of the control loop
+    int stop;         // its eventfd; -1
     struct tt_client *bucket[256], *free;
 };
 

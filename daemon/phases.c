@@ -14,9 +14,11 @@
 #include <zmq.h>
 
 #include "daemon/boot.h"
+#include "daemon/http.h"
 #include "daemon/job.h"
 #include "daemon/lanes.h"
 #include "daemon/loop.h"
+#include "daemon/metrics.h"
 #include "daemon/worker.h"
 #include "monitor/reader.h"
 
@@ -163,6 +165,12 @@ static void stop_events(struct tt_daemon *d)
     zmq_ctx_term(d->zmq);
 }
 
+static enum tt_code start_metrics(struct tt_daemon *d, struct tt_err *err)
+{
+    d->metrics = tt_metrics_new(&d->arena, TT_TALLY_WORKERS + (int)d->settings->workers);
+    return d->metrics ? TT_OK : tt_fail(err, TT_ENOMEM, "out of memory");
+}
+
 static enum tt_code start_lanes(struct tt_daemon *d, struct tt_err *err)
 {
     return tt_lanes_new(d, &d->lanes, err);
@@ -227,6 +235,16 @@ static void stop_control(struct tt_daemon *d)
     tt_loop_stop(d->control);
 }
 
+static enum tt_code start_http(struct tt_daemon *d, struct tt_err *err)
+{
+    return tt_http_start(d, &d->http, err);
+}
+
+static void stop_http(struct tt_daemon *d)
+{
+    tt_http_stop(d->http);
+}
+
 const struct tt_phase tt_phases[] = {
     {"settings", tt_boot_settings, tt_boot_free_settings},
     {"state", start_state, stop_state},
@@ -234,10 +252,12 @@ const struct tt_phase tt_phases[] = {
     {"models", tt_boot_models, tt_boot_free_models},
     {"policies", tt_boot_policies, tt_boot_nothing},
     {"events", start_events, stop_events},
+    {"metrics", start_metrics, tt_boot_nothing},
     {"streams", start_lanes, stop_lanes},
     {"sockets", start_sockets, stop_sockets},
     {"workers", start_workers, stop_workers},
     {"known streams", tt_boot_streams, tt_boot_nothing},
     {"control", start_control, stop_control},
+    {"http", start_http, stop_http},
     {NULL, NULL, NULL},
 };

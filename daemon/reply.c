@@ -60,6 +60,7 @@ void tt_reply_refusal(struct tt_job *job, const struct tt_refusal *r)
     json_object_set_new(o, "code", json_string(tt_wire_name(r->code)));
     json_object_set_new(o, "retry_after_ms", json_integer(r->retry_after_ms));
     job->tensor = NULL;
+    job->code = r->code;
     set_header(job, o);
 }
 

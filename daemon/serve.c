@@ -8,6 +8,7 @@
 #include "daemon/inputs.h"
 #include "daemon/labels.h"
 #include "daemon/loop.h"
+#include "daemon/metrics.h"
 #include "daemon/replays.h"
 #include "daemon/reply.h"
 #include "daemon/resume.h"
@@ -135,6 +136,8 @@ void tt_serve_job(struct tt_worker *w, struct tt_job *job)
         return;
     }
     tt_arena_reset(&w->scratch);
+    tt_metrics_serves(w->daemon->metrics, job->lane->stream->model_name,
+                      job->lane->stream->policy->name);
     if (job->request.ask == TT_ASK_INFER)
         tt_serve_infer(w, job);
     else if (job->request.ask == TT_ASK_FEEDBACK)

@@ -137,3 +137,10 @@ enum tt_code tt_socket_bind(void *zmq, int type, const struct tt_strs *endpoints
     zmq_close(socket);
     return err->code;
 }
+
+enum tt_code tt_socket_path(const char *path, struct tt_err *err)
+{
+    if (make_folder(path, err) != TT_OK)
+        return err->code;
+    return refuse_taken(path, err);
+}

@@ -11,4 +11,7 @@
 TT_MUST_CHECK enum tt_code tt_socket_bind(void *zmq, int type, const struct tt_strs *endpoints,
                                           int64_t max_bytes, void **ret, struct tt_err *err);
 
+/* Make ready to bind a socket at that path: its folder is there, and nobody listens. */
+TT_MUST_CHECK enum tt_code tt_socket_path(const char *path, struct tt_err *err);
+
 #endif

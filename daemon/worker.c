@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/capture.h"
+#include "daemon/metrics.h"
 #include "daemon/replays.h"
 #include "daemon/resume.h"
 #include "daemon/serve.h"
@@ -124,6 +125,15 @@ static void empty_slot(struct tt_plan_slot *p)
     *p = (struct tt_plan_slot){.plan = NULL};
 }
 
+static void add_up_plans(struct tt_worker *w)
+{
+    size_t n = 0;
+
+    for (int i = 0; i < TT_WORKER_PLANS; i++)
+        n += w->plans[i].plan ? tt_plan_bytes(w->plans[i].plan) : 0;
+    atomic_store(&w->plan_bytes, (int64_t)n);
+}
+
 static struct tt_plan_slot *find_slot(struct tt_worker *w, const struct tt_lane *lane)
 {
     struct tt_plan_slot *old = &w->plans[0];
@@ -161,6 +171,7 @@ enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_lane *lane, int
                         err) != TT_OK)
             return err->code;
         slot->limit = limit;
+        add_up_plans(w);
     }
     *ret = slot->plan;
     return TT_OK;
@@ -355,9 +366,13 @@ static void *run(void *arg)
     struct tt_job *job;
 
     tt_log_name(w->name);
+    tt_metrics_join(w->daemon->metrics, TT_TALLY_WORKERS + w->index);
     omp_set_num_threads((int)w->daemon->settings->threads_per_worker);
-    while ((job = next_job(w)))
+    while ((job = next_job(w))) {
+        tt_beat_busy(&w->beat, tt_now_us());
         tt_serve_job(w, job);
+        tt_beat_idle(&w->beat, tt_now_us());
+    }
     tt_lanes_each(w->daemon->lanes, close_lane, w);
     for (int i = 0; i < TT_WORKER_PLANS; i++)
         empty_slot(&w->plans[i]);

@@ -2,6 +2,7 @@
 #ifndef TT_DAEMON_WORKER_H
 #define TT_DAEMON_WORKER_H
 
+#include "daemon/beat.h"
 #include "daemon/lanes.h"
 #include "daemon/replays.h"
 
@@ -30,6 +31,8 @@ struct tt_worker {
     struct tt_lane *run, *run_tail; // lanes that have jobs, in turn
     bool stop;
     int lanes; // it was given; under the lock of all lanes
+    struct tt_beat beat;
+    _Atomic int64_t plan_bytes; // of all plans
     /* the thread's own */
     struct tt_plan_slot plans[TT_WORKER_PLANS];
     int64_t turn;

@@ -32,6 +32,7 @@ struct tt_store {
     pthread_cond_t commit; // something was written, room, failure
     struct tt_queue queue;
     struct tt_store_stats stats;
+    struct tt_histogram commits;
     struct tt_err failure; // of the last commit, while failing
     int64_t failures;      // commits that failed, ever
     int64_t urgent;        // ticket that somebody waits for
@@ -170,6 +171,7 @@ static void finish_group(struct tt_store *s, const struct group *g, int64_t us)
     s->shed_noted += g->shed;
     s->stats.commits++;
     s->stats.commit_us = us;
+    tt_histogram_add(&s->commits, us);
     if (us > s->stats.commit_us_max)
         s->stats.commit_us_max = us;
     s->stats.failing = false;
@@ -461,6 +463,11 @@ void tt_store_stats(struct tt_store *s, struct tt_store_stats *ret)
     ret->queued_bytes = (int64_t)(s->queue.head - s->queue.tail);
     ret->silent_ms = ret->queued_bytes ? now_ms() - s->since_ms : 0;
     pthread_mutex_unlock(&s->lock);
+}
+
+const struct tt_histogram *tt_store_commits(const struct tt_store *s)
+{
+    return &s->commits;
 }
 
 enum tt_code tt_store_close(struct tt_store **ps, struct tt_err *err)

@@ -3,6 +3,7 @@
 #define TT_MONITOR_STORE_H
 
 #include "base/err.h"
+#include "base/histogram.h"
 #include "monitor/record.h"
 
 /*
@@ -54,6 +55,9 @@ TT_MUST_CHECK enum tt_code tt_store_sync(struct tt_store *s, int64_t ticket, int
                                          struct tt_err *err);
 
 void tt_store_stats(struct tt_store *s, struct tt_store_stats *ret);
+
+/* How long commits took; as long as the store.  Read without a lock. */
+const struct tt_histogram *tt_store_commits(const struct tt_store *s);
 
 /* Commit what is queued, stop the writer, close.  TT_EIO: something queued could not be written
  * (closed all the same).  *s becomes NULL; a NULL *s is nothing. */

@@ -38,6 +38,7 @@ lib() {
     [ -z "$hits" ] || say "$hits: only in $2"
 }
 lib 'zmq' 'daemon/'
+lib 'microhttpd' 'daemon/http\.c'
 lib 'sqlite3' 'monitor/'
 lib 'yaml\.' 'config/'
 lib 'cblas|onnx\.pb-c|protobuf-c' 'runtime/'

@@ -52,6 +52,7 @@ static void what_is_not_given_has_its_default(void **state)
     assert_int_equal(s->limits.max_message_bytes, 64 << 20);
     assert_int_equal(s->limits.ring_versions, 16);
     assert_int_equal(s->limits.stream_bytes, 64 << 20);
+    assert_string_equal(s->http, "");
 }
 
 static void what_is_given_is_read(void **state)
@@ -61,6 +62,7 @@ static void what_is_given_is_read(void **state)
                       "  data: [\"ipc://run/d.sock\", \"tcp://localhost:5570\"]\n"
                       "  control: ipc:///c\n"
                       "  events: [\"tcp://[::1]:1\", \"tcp://127.255.0.9:65535\"]\n"
+                      "  http: localhost:5580\n"
                       "models:\n  - {name: a, path: /x/a.onnx}\n  - {name: b, path: b.onnx}\n"
                       "policies: [{name: p, path: p.yaml}, {name: q, path: q.yaml}]\n"
                       "default_policy: q\nstate_dir: /var/s\ndatabase: r.db\nworkers: 2\n"
@@ -73,9 +75,10 @@ static void what_is_given_is_read(void **state)
     assert_string_equal(s->data.s[1], "tcp://127.0.0.1:5570");
     assert_string_equal(s->events.s[0], "tcp://[::1]:1");
     assert_int_equal(s->events.n, 2);
+    assert_string_equal(s->http, "127.0.0.1:5580");
     assert_int_equal(s->nmodels, 2);
     assert_string_equal(s->models[0].path, "/x/a.onnx");
-    assert_int_equal(s->models[1].line, 7);
+    assert_int_equal(s->models[1].line, 8);
     assert_string_equal(s->default_policy, "q");
     assert_string_equal(s->database, "/etc/ttad/r.db");
     assert_int_equal(s->log_level, TT_LOG_DEBUG);
@@ -118,6 +121,14 @@ static const struct {
      AT "'tcp://127.0.0.1:65536': want a port from 1 to 65535 behind the ':'"},
     {"listen: {data: \"tcp://127.0.0.1:55x\"}\n" MODELS,
      AT "'tcp://127.0.0.1:55x': want a port from 1 to 65535 behind the ':'"},
+    {"listen: {http: \"0.0.0.0:5580\"}\n" MODELS, AT
+     "'0.0.0.0:5580' is not of this machine alone, want 127.0.0.1:PORT, [::1]:PORT or unix:PATH"},
+    {"listen: {http: \"127.0.0.1\"}\n" MODELS,
+     AT "'127.0.0.1': want a port from 1 to 65535 behind the ':'"},
+    {"listen: {http: \"unix:@x\"}\n" MODELS,
+     AT "'unix:@x': want the path of a socket behind unix:"},
+    {"listen: {http: [\"127.0.0.1:1\"]}\n" MODELS,
+     AT "http: found a list, want 127.0.0.1:PORT, [::1]:PORT or unix:PATH"},
     {"listen: {data: \"ipc://\"}\n" MODELS, AT "'ipc://': want the path of a socket behind ipc://"},
     {"listen: {data: \"ipc://@x\"}\n" MODELS,
      AT "'ipc://@x': want the path of a socket behind ipc://; abstract ones have no permissions"},
