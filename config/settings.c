@@ -41,6 +41,8 @@ static const struct tt_field limit_fields[] = {
           "memory that open streams share, bytes; each keeps what it needs to answer"),
     LIMIT(ring_versions, "16", 2, 1024, "versions of a stream that are kept in memory"),
     LIMIT(snapshots_keep, "10", 1, 100000, "newest snapshots of a stream that stay on the disk"),
+    LIMIT(journal_bytes, "4194304", 0, 1ll << 32,
+          "a version of at most so many bytes is journaled: a kill loses nothing; 0: none is"),
     {0},
 };
 

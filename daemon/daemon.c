@@ -43,6 +43,17 @@ static enum tt_code sync_ticket(void *ctx, int64_t ticket, struct tt_err *err)
     return tt_store_sync(d->store, ticket, SYNC_MS, err);
 }
 
+/* Each stream holds itself while its journal fails; this is what the operator hears. */
+static void journal(void *ctx, const char *why)
+{
+    struct tt_daemon *d = ctx;
+
+    if (why)
+        tt_health_set(&d->health, TT_HEALTH_JOURNAL, "%s", why);
+    else if (tt_health_is_set(&d->health, TT_HEALTH_JOURNAL))
+        tt_health_clear(&d->health, TT_HEALTH_JOURNAL);
+}
+
 static bool may_learn(void *ctx)
 {
     const struct tt_daemon *d = ctx;
@@ -68,6 +79,7 @@ struct tt_sink tt_daemon_sink(struct tt_daemon *d)
     return (struct tt_sink){.ctx = d,
                             .put = put,
                             .sync = sync_ticket,
+                            .journal = journal,
                             .may_learn = may_learn,
                             .next_decision = next_decision,
                             .clock_us = clock_us};

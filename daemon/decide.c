@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/capture.h"
+#include "daemon/journal.h"
 #include "daemon/resume.h"
 #include "daemon/tell.h"
 #include "monitor/snapshot.h"
@@ -150,10 +151,14 @@ void tt_stream_decide(struct tt_stream *s, const struct tt_plan *plan, const str
     } else if (back) {
         what.to = choose(s, plan, d, now_ms, &what.reason);
     }
-    id = tt_tell_decision(s, d, &what, "guard", now_ms, &ticket);
-    if (!d->dry_run) {
+    id = tt_tell_number(s);
+    if (what.to == &to) // restored
+        s->decision = id;
+    if (!d->dry_run)
+        (void)tt_journal_keep(s, now_ms); // before anybody hears of it; a failure holds the stream
+    ticket = tt_tell_decision(s, d, &what, "guard", id, now_ms);
+    if (!d->dry_run)
         tt_stream_watch_state(s, "guard", id, ticket, now_ms);
-    }
     tt_tell_decided(s, d, &what, "guard", id, now_ms);
 }
 
@@ -261,7 +266,11 @@ enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o, stru
     *ret = (struct tt_ordered){.to_step = s->versions.serving.step};
     memcpy(ret->from, from.name, sizeof ret->from);
     memcpy(ret->to, s->versions.serving.name, sizeof ret->to);
-    ret->decision_id = tt_tell_decision(s, &d, &what, actor, o->now_ms, &ticket);
+    ret->decision_id = tt_tell_number(s);
+    if (what.to)
+        s->decision = ret->decision_id;
+    (void)tt_journal_keep(s, o->now_ms); // before anybody hears of it; a failure holds the stream
+    ticket = tt_tell_decision(s, &d, &what, actor, ret->decision_id, o->now_ms);
     tt_stream_watch_state(s, actor, ret->decision_id, ticket, o->now_ms);
     tt_tell_decided(s, &d, &what, actor, ret->decision_id, o->now_ms);
     tt_capture_order(s, o, ret);

@@ -23,7 +23,7 @@
 #define TT_HEALTHS(X)                                                                      \
     X(TT_HEALTH_RECORD, "record", true)       /* the database cannot be written */         \
     X(TT_HEALTH_SNAPSHOTS, "snapshots", true) /* nor the folder of the snapshots */        \
-    X(TT_HEALTH_JOURNAL, "journal", true)     /* nor the journal of the newest versions */ \
+    X(TT_HEALTH_JOURNAL, "journal", false)    /* of a newest version: that stream holds */ \
     X(TT_HEALTH_MEMORY, "memory", true)       /* its bound is reached */                   \
     X(TT_HEALTH_MODELS, "models", false)      /* nothing to serve */                       \
     X(TT_HEALTH_DRAINING, "draining", false)  /* takes no more work */                     \

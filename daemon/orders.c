@@ -6,6 +6,7 @@
 #include "daemon/loop.h"
 #include "daemon/reply.h"
 #include "daemon/resume.h"
+#include "daemon/save.h"
 #include "daemon/serve.h"
 
 #define LISTED 200 // versions of a stream, at most
@@ -90,7 +91,7 @@ static void snapshot(struct tt_worker *w, struct tt_job *job)
         return;
     }
     tt_capture_keep(s, tt_now_ms());
-    if (v->state != TT_VERSION_BASE && !v->stored &&
+    if (v->state != TT_VERSION_BASE && !v->synced &&
         (tt_worker_plan(w, job->lane, 1, &plan, &err) != TT_OK ||
          tt_stream_save(s, plan, v, reason, tt_now_ms(), &err) != TT_OK)) {
         tt_reply_error(job, &err);

@@ -6,29 +6,31 @@
 #include "monitor/reader.h"
 #include "monitor/snapshot.h"
 
-/* A stream's versions on the disk: written, read back after a restart, deleted by retention. */
+/* A stream's versions on the disk, read back: after a restart, or to go back to one. */
 
-/* Write version v of s (a checkpoint, or the one that serves), tell so, delete what retention no
- * longer keeps.  A failure is told as an event too. */
-enum tt_code tt_stream_save(struct tt_stream *s, const struct tt_plan *plan, struct tt_version *v,
-                            const char *reason, int64_t now_ms, struct tt_err *err);
+struct tt_known {                           // what the record knows
+    const struct tt_known_version *version; // those with a file first
+    int n;
+    int64_t decision; // the newest one that restored a version of this stream; 0: none
+    bool read;        // it could be read
+};
 
-/* Serve the newest snapshot that is whole, of this model and method, and not known as suspect, bad
- * or lost; the good ones before it are checkpoints again.  What is damaged is marked lost, and the
- * next older is tried; nothing usable: the source serves.  Says what it did in text, one line.
- * known: what the record knows of versions, newest first. */
+/* Serve the journal's version, unless the record knows of a decision that went back from it, or a
+ * snapshot is newer; else the newest snapshot that is whole, of this model and method, and not
+ * known as suspect, bad or lost; else the source.  The good and the soaking ones before it are
+ * checkpoints again.  What is damaged or missing is marked lost, a file without a row gets one,
+ * temporaries go.  Says what it did in text, one line. */
 TT_MUST_CHECK enum tt_code tt_stream_resume(struct tt_stream *s, const struct tt_plan *plan,
-                                            const struct tt_known_version *known, int nknown,
-                                            int64_t now_ms, char text[TT_LINE_BYTES],
-                                            struct tt_err *err);
+                                            const struct tt_known *known, int64_t now_ms,
+                                            char text[TT_LINE_BYTES], struct tt_err *err);
 
 /* The stream was opened; text says from what. */
 void tt_stream_opened(struct tt_stream *s, const char *text, int64_t now_ms);
 
-/* Before the stream leaves memory: write the version that serves, unless it is on the disk. */
+/* Before the stream leaves memory: have the version that serves on the disk. */
 void tt_stream_part(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms);
 
-/* A client has closed the stream. */
+/* A client has closed the stream, after tt_stream_part(): its journal goes, the snapshot stays. */
 void tt_stream_closed(struct tt_stream *s, int64_t now_ms);
 
 /* Bring a version whose numbers are only on the disk into the ring, so that it can be gone back to.

@@ -200,6 +200,7 @@ static enum tt_code read_version(const struct tt_stream *s, const struct tt_st_f
         read_number(f, "batches", &v->batches, err) || read_number(f, "time_ms", &v->ms, err))
         return err->code;
     v->stored = true;
+    v->synced = false; // which is not known
     return TT_OK;
 }
 

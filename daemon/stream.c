@@ -7,7 +7,8 @@
 
 #include "daemon/capture.h"
 #include "daemon/decide.h"
-#include "daemon/resume.h"
+#include "daemon/journal.h"
+#include "daemon/save.h"
 #include "daemon/tell.h"
 #include "policies/policy.h"
 
@@ -44,11 +45,12 @@ static enum tt_code fill(struct tt_stream *s, const struct tt_stream_spec *spec,
     s->model_name = tt_arena_strndup(&s->arena, spec->model_name, strlen(spec->model_name));
     s->snapshots = dir ? tt_arena_strndup(&s->arena, dir, strlen(dir)) : NULL;
     s->salt = make_salt(&s->arena, spec->model, spec->policy);
+    s->recent = TT_NEW(&s->arena, 1, struct tt_recent);
     memory = TT_NEW(&s->arena, 2 * (s->classes + 1), float);
     s->mean_p = TT_NEW(&s->arena, s->classes + 1, float);
     s->counts = TT_NEW(&s->arena, s->classes + 1, int64_t);
-    if (!s->name || !s->model_name || (dir && !s->snapshots) || !s->salt || !memory || !s->mean_p ||
-        !s->counts)
+    if (!s->name || !s->model_name || (dir && !s->snapshots) || !s->salt || !s->recent || !memory ||
+        !s->mean_p || !s->counts)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     if (tt_versions_init(&s->versions, &s->arena, tt_plan_floats(spec->plan),
                          spec->ring ? spec->ring : RING, s->salt, err) != TT_OK)
@@ -81,6 +83,7 @@ enum tt_code tt_stream_new(const struct tt_stream_spec *spec, struct tt_stream *
                             .sink = spec->sink,
                             .keep = spec->keep ? spec->keep : KEEP,
                             .feedback_ms = spec->feedback_ms};
+    s->journal.limit = spec->journal_bytes ? spec->journal_bytes : TT_JOURNAL_BYTES;
     tt_arena_init(&s->scratch, 0);
     if (fill(s, spec, err) != TT_OK) {
         tt_stream_free(s);
@@ -139,8 +142,10 @@ static bool may_learn(const struct tt_stream *s, const struct tt_plan *plan,
         *ret_why = TT_SKIP_FROZEN;
     else if (!tt_guard_may_learn(&s->guard))
         *ret_why = TT_SKIP_HOLD;
-    else if (s->sink.may_learn && !s->sink.may_learn(s->sink.ctx))
+    else if (s->journal.failing || (s->sink.may_learn && !s->sink.may_learn(s->sink.ctx)))
         *ret_why = TT_SKIP_NOT_READY;
+    else if (b->id && tt_recent_has(s->recent, b->id))
+        *ret_why = TT_SKIP_REPLAYED;
     else if (!b->learn)
         *ret_why = b->why;
     return *ret_why == TT_SKIP_NONE;
@@ -217,24 +222,54 @@ static struct tt_observed observe(const struct tt_outcome *o, const struct tt_ba
     };
 }
 
-/* Let the new version serve; every so many updates one is set aside to soak. */
-static void publish(struct tt_stream *s, const struct tt_outcome *o, int64_t now_ms)
+static void count(struct tt_stream *s, const struct tt_batch *b, bool adapted)
+{
+    s->samples += b->rows;
+    if (adapted)
+        s->adapted++;
+    else
+        s->skipped++;
+}
+
+/* Every so many updates a version is set aside to soak. */
+static void checkpoint(struct tt_stream *s)
 {
     const int64_t every = s->policy->snapshots.every_updates;
-    const int64_t updates = o->updates > 0 ? o->updates : 1;
-    const struct tt_version *checkpoint;
+    const struct tt_version *v;
 
-    s->step += updates;
-    tt_versions_publish(&s->versions, s->step, s->guard.samples, s->guard.batches, now_ms,
-                        o->param_drift);
-    s->updates += updates;
     if (!every || s->updates < every)
         return;
-    checkpoint = tt_versions_checkpoint(&s->versions);
-    if (!checkpoint)
+    v = tt_versions_checkpoint(&s->versions);
+    if (!v)
         return;
     s->updates = 0;
-    tt_tell_version(s, checkpoint, "checkpoint", NULL);
+    tt_tell_version(s, v, "checkpoint", NULL);
+}
+
+/* Let the new version serve, once it is journaled; false: it could not be, and nothing is learnt.
+ */
+static bool publish(struct tt_stream *s, const struct tt_outcome *o, const struct tt_batch *b)
+{
+    const int64_t updates = o->updates > 0 ? o->updates : 1;
+    const struct tt_version before = s->versions.serving;
+
+    s->step += updates;
+    s->updates += updates;
+    count(s, b, true);
+    tt_recent_add(s->recent, b->id ? b->id : "");
+    tt_versions_publish(&s->versions, s->step, s->guard.samples, s->guard.batches, b->now_ms,
+                        o->param_drift);
+    if (tt_journal_keep(s, b->now_ms)) {
+        checkpoint(s);
+        return true;
+    }
+    tt_versions_withdraw(&s->versions, &before);
+    tt_recent_drop(s->recent, b->id ? b->id : "");
+    s->step -= updates;
+    s->updates -= updates;
+    s->samples -= b->rows;
+    s->adapted--;
+    return false;
 }
 
 /* The guard in one word, for the reply. */
@@ -333,13 +368,23 @@ static struct tt_answered *remember(struct tt_stream *s, const struct tt_batch *
     return a;
 }
 
-static void count(struct tt_stream *s, const struct tt_batch *b, bool adapted)
+/* Publish what was learnt from the batch, unless the guard objects or it cannot be kept. */
+static enum tt_code conclude(struct tt_stream *s, struct tt_plan *plan, const struct tt_batch *b,
+                             const struct tt_outcome *o, bool clean, struct tt_answered *a,
+                             struct tt_result *ret, struct tt_err *err)
 {
-    s->samples += b->rows;
-    if (adapted)
-        s->adapted++;
-    else
-        s->skipped++;
+    ret->adapted = o->adapted && clean && publish(s, o, b);
+    if (ret->adapted)
+        return TT_OK;
+    count(s, b, false);
+    if (o->adapted) {
+        ret->skip = clean ? TT_SKIP_NOT_READY : TT_SKIP_HOLD;
+        if (s->policy->method.predict_order != TT_PREDICT_BEFORE &&
+            answer_again(s, plan, b, a, ret, err) != TT_OK)
+            return err->code;
+    }
+    (void)tt_journal_keep(s, b->now_ms); // what was counted; a failure holds the next batch
+    return TT_OK;
 }
 
 static enum tt_code step(struct tt_stream *s, struct tt_plan *plan, const struct tt_batch *b,
@@ -351,11 +396,13 @@ static enum tt_code step(struct tt_stream *s, struct tt_plan *plan, const struct
     struct tt_observed seen;
     struct tt_answered *a;
     enum tt_skip why;
-    bool learn;
+    bool learn, clean;
     int64_t us;
 
     if (make_room(s, b->rows, err) != TT_OK || tt_versions_ready(v, err) != TT_OK)
         return tt_fail_in(err, "stream '%s'", s->name);
+    if (s->journal.failing)
+        (void)tt_journal_keep(s, b->now_ms); // does it work again?
     learn = may_learn(s, plan, b, &why);
     if (tt_step_run(plan, v->serving.block, v->next.block, b->x, b->rows, learn, why, b->logits, &o,
                     err) != TT_OK)
@@ -373,18 +420,11 @@ static enum tt_code step(struct tt_stream *s, struct tt_plan *plan, const struct
     a = remember(s, b, &o, ret);
     if (ask_frozen(s, plan, b, v->serving.block, &seen, a, err) != TT_OK)
         return tt_fail_in(err, "stream '%s': the frozen model", s->name);
-    if (judge(s, plan, b, &seen, ret) && o.adapted) {
-        publish(s, &o, b->now_ms);
-        ret->adapted = true;
-    } else if (o.adapted) {
-        ret->skip = TT_SKIP_HOLD;
-        if (s->policy->method.predict_order != TT_PREDICT_BEFORE &&
-            answer_again(s, plan, b, a, ret, err) != TT_OK)
-            return err->code;
-    }
+    clean = judge(s, plan, b, &seen, ret);
+    if (conclude(s, plan, b, &o, clean, a, ret, err) != TT_OK)
+        return err->code;
     if (a)
         a->batch = s->signals.batches;
-    count(s, b, ret->adapted);
     tt_tell_batch(s, b, &seen, &o, ret);
     tt_tell_guard(s, b->now_ms);
     tt_capture_batch(s, plan, b, ret);
@@ -405,6 +445,7 @@ void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t n
     struct tt_err err;
     int good = 0;
 
+    tt_stream_stow(s, plan, now_ms);
     for (int i = 0; i < s->versions.nring; i++) {
         struct tt_version *v = &s->versions.ring[i];
 

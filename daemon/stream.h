@@ -3,10 +3,11 @@
 #define TT_DAEMON_STREAM_H
 
 #include "daemon/memory.h"
+#include "daemon/recent.h"
+#include "daemon/sink.h"
 #include "daemon/versions.h"
 #include "engines/step.h"
 #include "monitor/guard.h"
-#include "monitor/record.h"
 
 /*
  * A stream: one client's flow of batches through one model under one policy, without sockets,
@@ -17,17 +18,6 @@
 struct tt_policy;      // policies/policy.h
 struct tt_capture;     // daemon/capture.h
 struct tt_wire_tensor; // daemon/protocol.h
-
-/* Where what happens is told.  Members may be NULL. */
-struct tt_sink {
-    void *ctx;
-    int64_t (*put)(void *ctx, const struct tt_record *r); // returns a ticket
-    /* Until ticket is on the disk; a failure is told, the stream goes on. */
-    enum tt_code (*sync)(void *ctx, int64_t ticket, struct tt_err *err);
-    bool (*may_learn)(void *ctx);        // false: what is learnt could not be kept; NULL: it can
-    int64_t (*next_decision)(void *ctx); // a number that was never given out
-    int64_t (*clock_us)(void *ctx);      // monotonic, for latencies; NULL: they are 0
-};
 
 struct tt_stream_spec {
     const char *name; // copied, like model_name
@@ -40,8 +30,16 @@ struct tt_stream_spec {
     const char *snapshots; // directory of its snapshots; NULL: none are written; copied
     int keep;              // newest snapshots that stay; 0: 10
     int ring;              // checkpoints in memory; 0: 16
+    int64_t journal_bytes; // largest version that is journaled; 0: TT_JOURNAL_BYTES; -1: none
     int64_t feedback_ms;   // age of an answer that still takes labels; 0: no bound
     int64_t now_ms;
+};
+
+struct tt_journal_state { // daemon/journal.h
+    uint64_t seq;         // of the newest slot
+    int64_t limit;        // bytes of a version
+    bool made;            // this process has made the file
+    bool failing;         // the last write failed
 };
 
 struct tt_stream {
@@ -57,12 +55,15 @@ struct tt_stream {
     struct tt_guard guard;
     struct tt_memory memory;    // of answers
     struct tt_capture *capture; // NULL: inputs are not kept
+    struct tt_recent *recent;   // ids learnt from
+    struct tt_journal_state journal;
     int classes;
     int64_t step;                      // of the newest version there ever was
     int64_t updates;                   // since the last checkpoint
     int64_t sample_turn;               // batches since the frozen model was last asked
     int64_t samples, adapted, skipped; // answered in all; batches
     int64_t rollbacks;
+    int64_t decision;           // the newest one that restored a version; 0: none
     enum tt_guard_state told;   // that the record knows
     struct tt_arena scratch;    // of one batch
     int64_t room;               // rows

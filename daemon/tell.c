@@ -161,13 +161,18 @@ static char *as_text(json_t *o)
     return text;
 }
 
+int64_t tt_tell_number(const struct tt_stream *s)
+{
+    return s->sink.next_decision ? s->sink.next_decision(s->sink.ctx) : 0;
+}
+
 int64_t tt_tell_decision(const struct tt_stream *s, const struct tt_decision *d,
-                         const struct tt_restored *what, const char *actor, int64_t now_ms,
-                         int64_t *ret_ticket)
+                         const struct tt_restored *what, const char *actor, int64_t id,
+                         int64_t now_ms)
 {
     struct tt_record r = {.kind = TT_REC_DECISION, .ts_ms = now_ms};
-    int64_t id = s->sink.next_decision ? s->sink.next_decision(s->sink.ctx) : 0;
     char *json = as_text(evidence(d));
+    int64_t ticket;
 
     r.decision = (struct tt_rec_decision){
         .decision_id = id,
@@ -194,9 +199,9 @@ int64_t tt_tell_decision(const struct tt_stream *s, const struct tt_decision *d,
         .sentence = d->sentence,
         .evidence = json,
     };
-    *ret_ticket = put(s, &r);
+    ticket = put(s, &r);
     free(json);
-    return id;
+    return ticket;
 }
 
 void tt_tell_event(const struct tt_stream *s, const char *kind, const char *severity,

@@ -31,10 +31,13 @@ struct tt_restored {
     const char *action;                 // NULL: as the decision says
 };
 
-/* A decision with its evidence; returns its number.  *ret_ticket is its record's. */
+/* A number that no decision ever had. */
+int64_t tt_tell_number(const struct tt_stream *s);
+
+/* A decision of that number with its evidence; returns its record's ticket. */
 int64_t tt_tell_decision(const struct tt_stream *s, const struct tt_decision *d,
-                         const struct tt_restored *what, const char *actor, int64_t now_ms,
-                         int64_t *ret_ticket);
+                         const struct tt_restored *what, const char *actor, int64_t id,
+                         int64_t now_ms);
 
 /* A line of the log.  text is one line. */
 void tt_tell_event(const struct tt_stream *s, const char *kind, const char *severity,

@@ -145,6 +145,12 @@ void tt_versions_publish(struct tt_versions *v, int64_t step, int64_t samples, i
     v->next = (struct tt_version){.block = old.block};
 }
 
+void tt_versions_withdraw(struct tt_versions *v, const struct tt_version *before)
+{
+    v->next = (struct tt_version){.block = v->serving.block};
+    v->serving = *before; // whose block publishing had made the next
+}
+
 static bool used(const struct tt_version *c)
 {
     return c->name[0] != '\0';

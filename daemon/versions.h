@@ -37,6 +37,7 @@ struct tt_version {
     int64_t ms;               // wall time of that
     double param_drift;       // relative distance from the source
     bool stored;              // there is a snapshot file
+    bool synced;              // and it outlives a loss of power
     float *block;             // its numbers; NULL in the ring: only in its snapshot (stored)
 };
 
@@ -72,6 +73,9 @@ TT_MUST_CHECK enum tt_code tt_versions_ready(struct tt_versions *v, struct tt_er
  * set here. */
 void tt_versions_publish(struct tt_versions *v, int64_t step, int64_t samples, int64_t batches,
                          int64_t now_ms, double param_drift);
+
+/* Take back what was just published: before, a copy of what served until then, serves again. */
+void tt_versions_withdraw(struct tt_versions *v, const struct tt_version *before);
 
 /* A copy of the serving version in the ring, soaking.  A suspect or bad one makes room, else the
  * oldest good one when more than half of the ring is good.  NULL: it is there already, is the

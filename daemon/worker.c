@@ -199,16 +199,17 @@ void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane)
 }
 
 struct known {
-    struct tt_known_version *versions;
+    struct tt_known versions;
     struct tt_known_id *ids;
-    int nversions, nids;
+    int nids;
 };
 
 /* What the record knows of a stream; of requests only when it is one from before the start.  That
  * it cannot be read is logged: then the files speak for themselves. */
 static struct known read_known(struct tt_worker *w, const char *stream, bool known)
 {
-    struct known k = {.versions = NULL};
+    struct known k = {.nids = 0};
+    struct tt_known_version *versions = NULL;
     struct tt_reader *reader;
     struct tt_err err;
 
@@ -217,9 +218,13 @@ static struct known read_known(struct tt_worker *w, const char *stream, bool kno
                stream, err.msg);
         return k;
     }
-    if (tt_reader_versions(reader, stream, KNOWN, &w->scratch, &k.versions, &k.nversions, &err) !=
-        TT_OK)
+    if (tt_reader_versions(reader, stream, KNOWN, &w->scratch, &versions, &k.versions.n, &err) !=
+            TT_OK ||
+        tt_reader_restored(reader, stream, &k.versions.decision, &err) != TT_OK)
         tt_log(TT_LOG_WARN, "stream '%s': %s, ignoring", stream, err.msg);
+    else
+        k.versions.read = true;
+    k.versions.version = versions;
     if (known && tt_reader_ids(reader, stream, (int)w->daemon->settings->limits.replay_window,
                                &w->scratch, &k.ids, &k.nids, &err) != TT_OK)
         tt_log(TT_LOG_WARN, "stream '%s': %s, ignoring", stream, err.msg);
@@ -245,7 +250,7 @@ static enum tt_code resume(struct tt_worker *w, struct tt_lane *lane, struct tt_
     const struct known known = read_known(w, s->name, strcmp(state, "opening") != 0);
 
     restore_ids(lane->replays, &known);
-    if (tt_stream_resume(s, plan, known.versions, known.nversions, tt_now_ms(), how, err) != TT_OK)
+    if (tt_stream_resume(s, plan, &known.versions, tt_now_ms(), how, err) != TT_OK)
         return err->code;
     /* A snapshot is older than the freeze: the record has the last word. */
     if (!strcmp(state, "frozen") && s->guard.state != TT_GUARD_FROZEN &&
@@ -309,6 +314,9 @@ static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane, struc
                                                .snapshots = dir,
                                                .keep = (int)limits->snapshots_keep,
                                                .ring = (int)limits->ring_versions,
+                                               .journal_bytes = limits->journal_bytes
+                                                                    ? limits->journal_bytes
+                                                                    : -1,
                                                .feedback_ms = limits->feedback_window_s * 1000,
                                                .now_ms = tt_now_ms()},
                       &s, err) != TT_OK ||

@@ -8,7 +8,7 @@
 
 struct tt_reader {
     sqlite3 *db;
-    sqlite3_stmt *streams, *versions, *answer, *ids, *last;
+    sqlite3_stmt *streams, *versions, *restored, *answer, *ids, *last;
 };
 
 static const char streams_sql[] =
@@ -19,7 +19,12 @@ static const char streams_sql[] =
 static const char versions_sql[] =
     "SELECT v.version, v.parent, v.state, v.reason, v.file, v.step, v.ts_ms, v.bytes, v.batches, "
     "v.samples, v.set_aside_by FROM version v WHERE v.stream_id = "
-    "(SELECT id FROM stream WHERE name = ?1) ORDER BY v.ts_ms DESC, v.id DESC LIMIT ?2";
+    "(SELECT id FROM stream WHERE name = ?1) ORDER BY v.file IS NULL, v.ts_ms DESC, v.id DESC "
+    "LIMIT ?2";
+
+static const char restored_sql[] =
+    "SELECT max(decision_id) FROM decision WHERE stream_id = (SELECT id FROM stream WHERE name = "
+    "?1) AND action IN ('rollback', 'reset') AND NOT dry_run";
 
 static const char answer_sql[] =
     "SELECT version, step, rows, ts_ms FROM batch WHERE request_id = ?2 AND stream_id = "
@@ -55,6 +60,8 @@ enum tt_code tt_reader_open(const char *path, struct tt_reader **ret, struct tt_
     if (!code)
         code = prepare(r, versions_sql, &r->versions, err);
     if (!code)
+        code = prepare(r, restored_sql, &r->restored, err);
+    if (!code)
         code = prepare(r, answer_sql, &r->answer, err);
     if (!code)
         code = prepare(r, ids_sql, &r->ids, err);
@@ -73,6 +80,7 @@ void tt_reader_close(struct tt_reader *r)
         return;
     sqlite3_finalize(r->streams);
     sqlite3_finalize(r->versions);
+    sqlite3_finalize(r->restored);
     sqlite3_finalize(r->answer);
     sqlite3_finalize(r->ids);
     sqlite3_finalize(r->last);
@@ -166,6 +174,20 @@ enum tt_code tt_reader_versions(struct tt_reader *r, const char *stream, int lim
     *ret = all;
     *ret_n = n;
     return TT_OK;
+}
+
+enum tt_code tt_reader_restored(struct tt_reader *r, const char *stream, int64_t *ret_decision,
+                                struct tt_err *err)
+{
+    enum tt_code code = TT_OK;
+
+    sqlite3_bind_text(r->restored, 1, stream, -1, SQLITE_STATIC);
+    if (sqlite3_step(r->restored) == SQLITE_ROW)
+        *ret_decision = sqlite3_column_int64(r->restored, 0);
+    else
+        code = tt_schema_fail(r->db, err, "looking for a restore");
+    sqlite3_reset(r->restored);
+    return code;
 }
 
 enum tt_code tt_reader_answer(struct tt_reader *r, const char *stream, const char *request_id,

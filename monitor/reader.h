@@ -49,10 +49,14 @@ TT_MUST_CHECK enum tt_code tt_reader_streams(struct tt_reader *r, struct tt_aren
                                              struct tt_known_stream **ret, int *ret_n,
                                              struct tt_err *err);
 
-/* The newest versions of a stream, at most limit, newest first.  In arena. */
+/* Versions of a stream, at most limit: those with a file, then the others, newest first. */
 TT_MUST_CHECK enum tt_code tt_reader_versions(struct tt_reader *r, const char *stream, int limit,
                                               struct tt_arena *arena, struct tt_known_version **ret,
                                               int *ret_n, struct tt_err *err);
+
+/* The newest decision that went back to a version of that stream; 0: there is none. */
+TT_MUST_CHECK enum tt_code tt_reader_restored(struct tt_reader *r, const char *stream,
+                                              int64_t *ret_decision, struct tt_err *err);
 
 /* Who answered that request; the newest answer when an id was used again.  TT_ENOTFOUND: nobody,
  * or its row is no longer kept. */

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define SUFFIX       ".safetensors"
-#define TEMPORARY    ".tmp-" // what a writer that died leaves begins so
 #define STEP_DIGITS  12
 #define STREAM_BYTES 128
 #define PLAIN_BYTES  200 // an encoded name longer than that is shortened with a hash
@@ -181,7 +180,8 @@ static bool write_all(int fd, const void *bytes, size_t n)
 }
 
 /* The steps that can fail, in order; what failed, or NULL.  errno says why. */
-static const char *put_file(int dfd, const char *tmp, const char *name, const void *bytes, size_t n)
+static const char *put_file(int dfd, const char *tmp, const char *name, const void *bytes, size_t n,
+                            bool sync)
 {
     const char *failed = NULL;
     int fd, why;
@@ -193,7 +193,7 @@ static const char *put_file(int dfd, const char *tmp, const char *name, const vo
         return "creating";
     if (!write_all(fd, bytes, n))
         failed = "writing";
-    else if (fsync(fd) < 0)
+    else if (sync && fsync(fd) < 0)
         failed = "fsync";
     why = errno;
     if (close(fd) < 0 && !failed) {
@@ -207,7 +207,7 @@ static const char *put_file(int dfd, const char *tmp, const char *name, const vo
         why = errno;
         (void)unlinkat(dfd, tmp, 0); // if that fails too, the next scan removes it
         errno = why;
-    } else if (fsync(dfd) < 0) {
+    } else if (sync && fsync(dfd) < 0) {
         why = errno;
         (void)unlinkat(dfd, name, 0); // nobody may count on it
         errno = why;
@@ -216,23 +216,59 @@ static const char *put_file(int dfd, const char *tmp, const char *name, const vo
     return failed;
 }
 
-enum tt_code tt_snapshot_write(const char *dir, const char *name, const void *bytes, size_t n,
-                               struct tt_err *err)
+static enum tt_code write_one(const char *dir, const char *name, const void *bytes, size_t n,
+                              bool sync, struct tt_err *err)
 {
-    char tmp[TT_SNAPSHOT_NAME + sizeof TEMPORARY];
+    char tmp[TT_SNAPSHOT_NAME + sizeof TT_SNAPSHOT_TEMPORARY];
     const char *failed;
     enum tt_code code = check_name(name, err);
     int dfd;
 
     if (code)
         return code;
-    snprintf(tmp, sizeof tmp, TEMPORARY "%s", name);
+    snprintf(tmp, sizeof tmp, TT_SNAPSHOT_TEMPORARY "%s", name);
     dfd = make_dir(dir);
     if (dfd < 0)
         return fail_at(err, dir, "", "opening the directory");
-    failed = put_file(dfd, tmp, name, bytes, n);
+    failed = put_file(dfd, tmp, name, bytes, n, sync);
     if (failed)
         code = fail_at(err, dir, name, failed);
+    close(dfd);
+    return code;
+}
+
+enum tt_code tt_snapshot_write(const char *dir, const char *name, const void *bytes, size_t n,
+                               struct tt_err *err)
+{
+    return write_one(dir, name, bytes, n, true, err);
+}
+
+enum tt_code tt_snapshot_put(const char *dir, const char *name, const void *bytes, size_t n,
+                             struct tt_err *err)
+{
+    return write_one(dir, name, bytes, n, false, err);
+}
+
+enum tt_code tt_snapshot_sync(const char *dir, const char *name, struct tt_err *err)
+{
+    enum tt_code code = check_name(name, err);
+    int dfd, fd;
+
+    if (code)
+        return code;
+    dfd = open_dir(dir);
+    if (dfd < 0)
+        return fail_at(err, dir, name, "opening the directory");
+    fd = openat(dfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) {
+        code = fail_at(err, dir, name, "opening");
+    } else {
+        if (fsync(fd) < 0 || !sync_parent(dir) || fsync(dfd) < 0) {
+            code = fail_at(err, dir, name, "fsync");
+            (void)unlinkat(dfd, name, 0); // nobody may count on it
+        }
+        close(fd);
+    }
     close(dfd);
     return code;
 }
@@ -349,7 +385,7 @@ static bool look_at(int dfd, const char *name, bool clean, struct list *l)
 {
     struct tt_snapshot_file f;
     struct stat st;
-    bool temporary = !strncmp(name, TEMPORARY, sizeof TEMPORARY - 1);
+    bool temporary = !strncmp(name, TT_SNAPSHOT_TEMPORARY, sizeof TT_SNAPSHOT_TEMPORARY - 1);
 
     if (!(temporary && clean) && !parse_name(name, &f))
         return true;

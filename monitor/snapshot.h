@@ -13,8 +13,9 @@
  * final name is whole and on the disk: temporary file, fsync, rename, fsync of the directory.
  * One thread writes or removes in a stream's directory at a time.
  */
-#define TT_SNAPSHOT_DIR  256 // bytes of an encoded stream name, with its NUL
-#define TT_SNAPSHOT_NAME 64  // bytes of a file's name, with its NUL
+#define TT_SNAPSHOT_DIR       256     // bytes of an encoded stream name, with its NUL
+#define TT_SNAPSHOT_NAME      64      // bytes of a file's name, with its NUL
+#define TT_SNAPSHOT_TEMPORARY ".tmp-" // what a writer that died leaves begins so
 
 struct tt_snapshot_file {
     char name[TT_SNAPSHOT_NAME];
@@ -40,6 +41,13 @@ TT_MUST_CHECK enum tt_code tt_snapshot_name(int64_t step, const char *version,
  * that could not be synced).  An fsync that failed is a failure and is not tried again. */
 TT_MUST_CHECK enum tt_code tt_snapshot_write(const char *dir, const char *name, const void *bytes,
                                              size_t n, struct tt_err *err);
+
+/* The same without any fsync: it outlives the process, but maybe not the machine. */
+TT_MUST_CHECK enum tt_code tt_snapshot_put(const char *dir, const char *name, const void *bytes,
+                                           size_t n, struct tt_err *err);
+
+/* Sync a file that tt_snapshot_put() wrote, and its directory; after a failure it is removed. */
+TT_MUST_CHECK enum tt_code tt_snapshot_sync(const char *dir, const char *name, struct tt_err *err);
 
 /* Read a regular file of at most limit bytes whole.  In arena. */
 TT_MUST_CHECK enum tt_code tt_snapshot_read(const char *dir, const char *name, size_t limit,

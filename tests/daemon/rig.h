@@ -11,6 +11,7 @@
 #include "daemon/decide.h"
 #include "daemon/labels.h"
 #include "daemon/resume.h"
+#include "daemon/save.h"
 #include "daemon/stream.h"
 #include "policies/policy.h"
 #include "runtime/npy.h"

@@ -95,20 +95,20 @@ static void kill_9_loses_nothing_that_was_acknowledged(void **state)
 {
     struct tt_reader *reader;
     int64_t decision, event;
-    char db[96], kept[17];
+    char db[96], newest[17];
     struct tt_err err;
     json_t *o;
 
     (void)state;
     free(learn(0, 3));
     o = ask(d.control, "{\"op\":\"snapshot\",\"parameters\":{\"stream_id\":\"cam-7\"}}");
-    snprintf(kept, sizeof kept, "%s", text_of(o, "version"));
     assert_true(json_is_true(json_object_get(o, "stored")));
     json_decref(o);
     free(learn(3, 5));
     o = ask(d.control,
             "{\"op\":\"freeze\",\"parameters\":{\"stream_id\":\"cam-7\",\"reason\":\"r\"}}");
     assert_int_equal(number_of(o, "decision_id"), 1);
+    snprintf(newest, sizeof newest, "%s", text_of(o, "version"));
     json_decref(o);
     (void)end(&d, SIGKILL);
     snprintf(db, sizeof db, "%s/state/ttad.sqlite", d.dir);
@@ -118,12 +118,19 @@ static void kill_9_loses_nothing_that_was_acknowledged(void **state)
     tt_reader_close(reader);
     must_start(&d);
     o = describe();
-    assert_string_equal(text_of(o, "version"), kept);
+    assert_string_equal(text_of(o, "version"), newest); // not the snapshot, which is older
+    assert_int_equal(number_of(o, "step"), 5);
+    assert_string_equal(text_of(o, "state"), "frozen");
     json_decref(o);
     o = ask(d.control, "{\"op\":\"thaw\",\"parameters\":{\"stream_id\":\"cam-7\"}}");
     json_decref(o);
     o = infer(d.data, "cam-7", "x", 16, 0);
-    assert_string_equal(text_of(params(o), "version"), kept);
+    assert_string_equal(text_of(params(o), "version"), newest);
+    assert_true(json_is_true(json_object_get(params(o), "adapted")));
+    json_decref(o);
+    o = infer(d.data, "cam-7", "4", 16, 64); // learnt from before the kill
+    assert_true(json_is_false(json_object_get(params(o), "adapted")));
+    assert_string_equal(text_of(params(o), "skipped"), "replayed");
     json_decref(o);
 }
 

@@ -42,13 +42,23 @@ static struct tt_stream *learnt(int n)
     return s;
 }
 
+/* As after a loss of power: what was not synced is gone. */
+static void lose_journal(void)
+{
+    char path[160];
+
+    snprintf(path, sizeof path, "%s/newest.journal", dir);
+    (void)unlink(path);
+}
+
 static struct tt_stream *resumed(const struct tt_policy *p, const struct tt_plan *of,
                                  const struct tt_known_version *known, int n, char *text)
 {
     struct tt_stream *s = rig_stream(&rig, p, of, dir);
     struct tt_err err;
 
-    if (tt_stream_resume(s, of, known, n, 5000, text, &err) != TT_OK)
+    if (tt_stream_resume(s, of, &(struct tt_known){known, n, 0, known != NULL}, 5000, text, &err) !=
+        TT_OK)
         fail_msg("%s", err.msg);
     return s;
 }
@@ -103,6 +113,7 @@ static void a_damaged_snapshot_is_lost_and_the_older_serves(void **state)
     (void)state;
     memcpy(older, s->versions.serving.parent, sizeof older);
     path_of(s->versions.serving.name, 2, path);
+    lose_journal();
     good = read_file(path, &n);
     for (int how = 0; how < 8; how++) {
         const size_t at = 8 + (size_t)how * (n - 9) / 8; // all over header and numbers
@@ -132,14 +143,44 @@ static void what_was_set_aside_is_not_resumed(void **state)
 {
     struct tt_stream *s = learnt(3), *t;
     struct tt_known_version known[2] = {
-        {.version = s->versions.serving.name, .state = "bad", .step = 40},
-        {.version = s->versions.serving.parent, .state = "suspect"}};
+        {.version = s->versions.serving.name, .state = "bad", .file = "", .step = 40},
+        {.version = s->versions.serving.parent, .state = "suspect", .file = ""}};
     char text[TT_LINE_BYTES];
 
     (void)state;
+    lose_journal();
     t = resumed(policy, plan, known, 2, text);
     assert_int_equal(t->versions.serving.step, 1);
     assert_int_equal(t->step, 40); // the record knows of later ones
+    tt_stream_free(s);
+    tt_stream_free(t);
+}
+
+static void files_and_rows_are_brought_together(void **state)
+{
+    struct tt_stream *s = learnt(3), *t;
+    char text[TT_LINE_BYTES], file[96], want[64];
+    const struct tt_known_version known[] = {
+        {.version = s->versions.serving.name, .state = "soaking", .file = file, .step = 3},
+        {.version = "0123456789abcdef",
+         .state = "good",
+         .file = "cam-7/000000000001-0123456789abcdef.safetensors"},
+        {.version = "1123456789abcdef",
+         .state = "bad",
+         .file = "cam-7/000000000002-1123456789abcdef.safetensors"}};
+
+    (void)state;
+    snprintf(file, sizeof file, "cam-7/%012d-%s.safetensors", 3, s->versions.serving.name);
+    memset(rig.n, 0, sizeof rig.n);
+    rig.njudged = 0;
+    t = resumed(policy, plan, known, 3, text);
+    assert_int_equal(t->versions.serving.step, 3);
+    assert_int_equal(rig.n[TT_REC_VERSION], 1 + 2); // the base, and two files without a row
+    snprintf(want, sizeof want, "0123456789abcdef lost");
+    assert_int_equal(rig.njudged, 1); // the bad one stays bad, its file is gone
+    assert_string_equal(rig.judged[0], want);
+    assert_int_equal(rig.n[TT_REC_VERSION_STATE], 2);
+    assert_contains(rig.last_event, "had no row in the record: it has one now");
     tt_stream_free(s);
     tt_stream_free(t);
 }
@@ -192,7 +233,10 @@ static void a_version_on_the_disk_can_be_fetched_to_go_back_to(void **state)
     (void)state;
     memcpy(older, s->versions.serving.parent, sizeof older);
     t = resumed(policy, plan, NULL, 0, text);
-    assert_null(tt_versions_find(&t->versions, older)); // it soaks still: not taken
+    assert_int_equal(tt_versions_find(&t->versions, older)->state, TT_VERSION_SOAKING); // still
+    for (int i = 0; i < t->versions.nring; i++)
+        t->versions.ring[i].name[0] = '\0';
+    assert_null(tt_versions_find(&t->versions, older));
     assert_int_equal(tt_stream_fetch(t, plan, older, &err), TT_OK);
     assert_int_equal(tt_versions_find(&t->versions, older)->step, 1);
     assert_int_equal(tt_stream_fetch(t, plan, "00000000", &err), TT_ENOTFOUND);
@@ -297,6 +341,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_damaged_snapshot_is_lost_and_the_older_serves, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_was_set_aside_is_not_resumed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(files_and_rows_are_brought_together, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_method_starts_from_the_source_and_says_so, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(other_rules_begin_the_guard_anew, set_up, tear_down),
