@@ -4,15 +4,13 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon/loop.h"
+#include "daemon/notify.h"
 #include "daemon/phases.h"
 
 static const char usage[] =
@@ -50,28 +48,6 @@ static void catch_signals(void)
     sigaction(SIGPIPE, &ignore, NULL);
 }
 
-/* Tell a supervisor, as sd_notify(3) does; without one nothing happens. */
-static void notify(const char *state)
-{
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    int fd;
-
-    if (!path || strlen(path) >= sizeof to.sun_path || (*path != '/' && *path != '@'))
-        return;
-    memcpy(to.sun_path, path, strlen(path));
-    if (*path == '@')
-        to.sun_path[0] = '\0';
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&to,
-               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))) < 0)
-        tt_log(TT_LOG_WARN, "the supervisor was not told '%s': %s, ignoring", state,
-               strerror(errno));
-    close(fd);
-}
-
 static int serve(struct tt_daemon *d)
 {
     char text[TT_LINE_BYTES];
@@ -82,9 +58,9 @@ static int serve(struct tt_daemon *d)
         (void)snprintf(text, sizeof text, "ttad " TTAD_VERSION " serves on %s, boot %s",
                        d->settings->data.s[0], d->boot_id);
         tt_daemon_event(d, "daemon", "info", text);
-        notify("READY=1");
+        tt_notify_ready(&d->notify);
         tt_loop_run(d->data);
-        notify("STOPPING=1");
+        tt_notify_stopping(&d->notify, 0);
     } else {
         tt_log(TT_LOG_ERR, "%s", err.msg);
         status = 1;
@@ -117,10 +93,12 @@ int tt_cmd_serve(int argc, char **argv)
         return 1;
     }
     tt_health_init(&d.health, tt_daemon_tell, &d);
+    tt_notify_init(&d.notify, getpid());
     catch_signals();
     tt_log_name("main");
     status = serve(&d);
     tt_health_end(&d.health);
+    tt_notify_end(&d.notify);
     tt_arena_release(&d.arena);
     close(wake);
     if (!status)

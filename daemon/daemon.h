@@ -7,6 +7,7 @@
 #include "daemon/catalogue.h"
 #include "daemon/events.h"
 #include "daemon/health.h"
+#include "daemon/notify.h"
 #include "daemon/stream.h"
 #include "monitor/store.h"
 
@@ -37,6 +38,7 @@ struct tt_daemon {
     struct tt_store *store;
     struct tt_events *events;
     struct tt_health health;
+    struct tt_notify notify;
     struct tt_lanes *lanes;
     struct tt_worker *workers;
     struct tt_metrics *metrics;

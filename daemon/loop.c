@@ -293,12 +293,15 @@ void tt_loop_run(struct tt_loop *l)
                                    {.fd = l->done.fd, .events = ZMQ_POLLIN},
                                    {.fd = l->daemon->wake, .events = ZMQ_POLLIN}};
 
-        if (zmq_poll(items, 3, l->drain_us ? 20 : -1) < 0 && errno != EINTR) {
+        if (zmq_poll(items, 3,
+                     tt_notify_wait(&l->daemon->notify, l->drain_us ? 20 : -1, tt_now_us())) < 0 &&
+            errno != EINTR) {
             tt_log(TT_LOG_ERR, "poll: %s", zmq_strerror(errno));
             break;
         }
         turn(l, items);
         over = check_drain(l);
+        tt_notify_turn(l->daemon, tt_now_us());
     }
 }
 

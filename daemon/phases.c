@@ -26,16 +26,20 @@
 
 enum tt_code tt_daemon_up(struct tt_daemon *d, const struct tt_phase *phases, struct tt_err *err)
 {
-    for (; phases[d->up].name; d->up++)
+    for (; phases[d->up].name; d->up++) {
+        tt_notify_phase(&d->notify, "starts", phases[d->up].name);
         if (phases[d->up].start(d, err) != TT_OK)
             return tt_fail_in(err, "%s", phases[d->up].name);
+    }
     return TT_OK;
 }
 
 void tt_daemon_down(struct tt_daemon *d, const struct tt_phase *phases)
 {
-    while (d->up > 0)
-        phases[--d->up].stop(d);
+    while (d->up > 0) {
+        tt_notify_phase(&d->notify, "ends", phases[--d->up].name);
+        phases[d->up].stop(d);
+    }
 }
 
 static enum tt_code make_dir(const char *path, struct tt_err *err)
