@@ -24,6 +24,9 @@ static const struct tt_field main_fields[] = {
     TT_F(TT_FINT, struct tt_limits, member, def, min, max, 0, help)
 static const struct tt_field limit_fields[] = {
     LIMIT(max_message_bytes, "67108864", 4096, 2147483648.0, "all frames of a message, bytes"),
+    LIMIT(memory_bytes, "268435456", 1048576, 1099511627776.0,
+          "messages that come, wait, are worked on, are answered, bytes; more wait outside"),
+    LIMIT(connections, "512", 4, 65536, "of each socket; one process or address has half of them"),
     LIMIT(max_batch_rows, "256", 1, 65536, "rows of a batch; activations are planned for so many"),
     LIMIT(max_streams, "256", 1, 100000, "open streams"),
     LIMIT(queue_per_stream, "8", 1, 65536, "requests waiting for one stream; more are BUSY"),
@@ -239,6 +242,14 @@ static void check_limits(struct reader *r, const struct tt_ynode *n, const struc
                       (long long)l->queue_per_stream, (long long)l->queue_total);
 }
 
+static void check_memory(struct reader *r, const struct tt_ynode *n, const struct tt_limits *l)
+{
+    if (l->memory_bytes / 4 < l->max_message_bytes)
+        tt_diag_error(r->d, n ? n->line : 0, n ? n->col : 0,
+                      "limits: memory_bytes %lld is below four times max_message_bytes %lld",
+                      (long long)l->memory_bytes, (long long)l->max_message_bytes);
+}
+
 static void finish(struct reader *r, const struct tt_ynode *tree, struct tt_settings *ret)
 {
     static const enum tt_level levels[] = {TT_LOG_ERR, TT_LOG_WARN, TT_LOG_INFO, TT_LOG_DEBUG};
@@ -246,6 +257,7 @@ static void finish(struct reader *r, const struct tt_ynode *tree, struct tt_sett
     ret->log_level = levels[ret->log_level];
     check_default(r, tree, ret);
     check_limits(r, tt_yaml_get(tree, "limits"), &ret->limits);
+    check_memory(r, tt_yaml_get(tree, "limits"), &ret->limits);
     ret->state_dir = join(r, r->dir, ret->state_dir);
     if (ret->state_dir)
         ret->database = *ret->database ? join(r, r->dir, ret->database)

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "daemon/gate.h"
 #include "daemon/input.h"
 #include "daemon/lanes.h"
 #include "daemon/reply.h"
@@ -134,6 +135,7 @@ static json_t *status_json(struct tt_daemon *d)
     json_object_set_new(o, "queued", json_integer(c.waiting));
     json_object_set_new(o, "streams", json_integer(c.streams));
     json_object_set_new(o, "streams_by_state", c.states);
+    json_object_set_new(o, "connections", tt_gate_json(d->gate));
     json_object_set_new(o, "requests", json_integer(atomic_load(&d->requests)));
     json_object_set_new(o, "answered", json_integer(atomic_load(&d->answered)));
     json_object_set_new(o, "refused", json_integer(atomic_load(&d->refused)));

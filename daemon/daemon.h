@@ -21,6 +21,7 @@ struct tt_worker;
 struct tt_control;
 struct tt_http;
 struct tt_metrics;
+struct tt_gate;
 
 struct tt_daemon {
     int up; // phases that have started
@@ -30,9 +31,9 @@ struct tt_daemon {
     struct tt_settings *settings; // of booted; what only a restart changes is read here
     char boot_id[33];
     int64_t started_ms, started_us;
-    int lock;          // descriptor of the state folder's lock
-    int database_lock; // and of the database's
-    void *zmq;
+    int lock;             // descriptor of the state folder's lock
+    int database_lock;    // and of the database's
+    struct tt_gate *gate; // of all connections
     struct tt_shelf shelf;
     const char *snapshots; // the folder of all
     struct tt_store *store;

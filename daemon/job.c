@@ -2,6 +2,7 @@
 #include "daemon/job.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -19,6 +20,43 @@ struct tt_job *tt_job_new(void)
     return job;
 }
 
+static void charge(struct tt_job *job, ptrdiff_t bytes)
+{
+    if (!job->account)
+        return;
+    job->charged += (size_t)bytes;
+    atomic_fetch_add(&job->account->bytes, (size_t)bytes); // modulo 2^64: also takes away
+    atomic_fetch_add(job->account->total, (size_t)bytes);
+}
+
+void tt_job_charge(struct tt_job *job, struct tt_account *account, size_t bytes)
+{
+    job->account = account;
+    atomic_fetch_add(&account->jobs, 1);
+    charge(job, (ptrdiff_t)bytes);
+}
+
+bool tt_job_add_frame(struct tt_job *job, size_t size)
+{
+    const int i = job->nframes;
+
+    job->buffer[i] = malloc(size ? size : 1);
+    if (!job->buffer[i])
+        return false;
+    job->frame[i] = (struct tt_frame){job->buffer[i], size};
+    job->nframes++;
+    charge(job, (ptrdiff_t)size);
+    return true;
+}
+
+void tt_job_drop_frame(struct tt_job *job, int i)
+{
+    charge(job, -(ptrdiff_t)job->frame[i].size);
+    free(job->buffer[i]);
+    job->buffer[i] = NULL;
+    job->frame[i] = (struct tt_frame){"", 0};
+}
+
 void tt_job_free(struct tt_job *job)
 {
     struct tt_arena arena;
@@ -26,7 +64,10 @@ void tt_job_free(struct tt_job *job)
     if (!job)
         return;
     for (int i = 0; i < job->nframes; i++)
-        zmq_msg_close(&job->frame[i]);
+        tt_job_drop_frame(job, i);
+    charge(job, -(ptrdiff_t)job->charged);
+    if (job->account)
+        atomic_fetch_sub(&job->account->jobs, 1);
     arena = job->arena; // it owns job
     tt_arena_release(&arena);
 }

@@ -4,7 +4,6 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <zmq.h>
 
 #include "base/arena.h"
 #include "daemon/protocol.h"
@@ -19,22 +18,34 @@ struct tt_lane;
 /* Requests that one client has under way.  Belongs to a loop; workers only read outstanding. */
 struct tt_client {
     struct tt_client *next; // of its bucket, or of the free ones
-    unsigned char id[256];
+    unsigned char id[8];
     size_t nid;
     atomic_int outstanding;
+};
+
+/* What messages of one origin make the daemon hold; the total is of all.  Any thread. */
+struct tt_account {
+    atomic_size_t bytes, *total;
+    atomic_int jobs;
 };
 
 struct tt_job {
     struct tt_arena arena; // owns the job itself
     struct tt_job *next;
-    struct tt_loop *loop;     // that received it, and sends the answer
-    struct tt_client *client; // NULL: not counted
-    struct tt_lane *lane;     // of its stream; NULL: none
-    int credit;               // that a client has
-    unsigned char identity[256];
+    struct tt_loop *loop;      // that received it, and sends the answer
+    struct tt_client *client;  // NULL: not counted
+    struct tt_lane *lane;      // of its stream; NULL: none
+    int credit;                // that a client has
+    uint64_t peer;             // the connection that it came from, and its answer goes to
+    unsigned char identity[8]; // the same
     size_t nidentity;
-    zmq_msg_t frame[2 + TTAD_WIRE_TENSORS]; // as they came
+    struct tt_frame frame[2 + TTAD_WIRE_TENSORS]; // as they came
+    unsigned char *buffer[2 + TTAD_WIRE_TENSORS]; // that own their bytes
     int nframes;
+    int64_t came_frames; // of the message, also what was not kept
+    uint64_t came_bytes;
+    struct tt_account *account; // NULL: none
+    size_t charged;             // to it
     struct tt_request request;
     uint64_t print;                 // of its tensors; 0: not taken yet
     int64_t arrived_us, arrived_ms; // monotonic, wall
@@ -48,6 +59,13 @@ struct tt_job {
 /* NULL: out of memory. */
 struct tt_job *tt_job_new(void);
 void tt_job_free(struct tt_job *job); // NULL is nothing
+
+/* Charge a job to an account; frames added later are charged as well, tt_job_free() ends it. */
+void tt_job_charge(struct tt_job *job, struct tt_account *account, size_t bytes);
+
+/* Room for one more frame, in buffer[nframes]; false: out of memory.  Dropped frames are empty. */
+bool tt_job_add_frame(struct tt_job *job, size_t size);
+void tt_job_drop_frame(struct tt_job *job, int i);
 
 /* Jobs in the order they were put.  Any thread puts; one takes. */
 struct tt_mailbox {

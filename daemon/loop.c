@@ -3,21 +3,21 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "daemon/clients.h"
 #include "daemon/control.h"
+#include "daemon/gate.h"
 #include "daemon/lanes.h"
 #include "daemon/metrics.h"
 #include "daemon/reply.h"
-#include "daemon/sockets.h"
 #include "daemon/worker.h"
 
-#define AT_ONCE     64  // messages received before answers are sent
-#define LINGER_MS   500 // that answers may take to leave at the end
-#define MAX_CONTROL 64  // control requests that wait for workers
+#define AT_ONCE     64 // messages received before answers are sent
+#define MAX_CONTROL 64 // control requests that wait for workers
 
 enum tt_code tt_loop_new(struct tt_daemon *d, enum tt_door door, struct tt_loop **ret,
                          struct tt_err *err)
@@ -37,13 +37,16 @@ enum tt_code tt_loop_new(struct tt_daemon *d, enum tt_door door, struct tt_loop 
     tt_arena_init(&l->arena, 0);
     if (tt_mailbox_init(&l->done, err) != TT_OK)
         return err->code;
-    if (tt_socket_bind(d->zmq, ZMQ_ROUTER, data ? &s->data : &s->control,
-                       s->limits.max_message_bytes, &l->socket, err) != TT_OK) {
-        tt_mailbox_end(&l->done);
-        return err->code;
+    if (tt_mailbox_init(&l->inbox, err) == TT_OK) {
+        if (tt_gate_open(d->gate, data ? TT_GATE_DATA : TT_GATE_CONTROL,
+                         data ? &s->data : &s->control, &l->inbox, err) == TT_OK) {
+            *ret = l;
+            return TT_OK;
+        }
+        tt_mailbox_end(&l->inbox);
     }
-    *ret = l;
-    return TT_OK;
+    tt_mailbox_end(&l->done);
+    return err->code;
 }
 
 void tt_loop_answer(struct tt_job *job)
@@ -51,24 +54,11 @@ void tt_loop_answer(struct tt_job *job)
     tt_mailbox_put(&job->loop->done, job);
 }
 
-/* Frames of an answer; a client that is gone, or does not read, loses it, which is counted. */
-static void send_answer(struct tt_loop *l, const struct tt_job *job)
-{
-    const int more = ZMQ_SNDMORE | ZMQ_DONTWAIT;
-
-    if (zmq_send(l->socket, job->identity, job->nidentity, more) < 0 ||
-        zmq_send(l->socket, TTAD_WIRE_MAGIC, sizeof TTAD_WIRE_MAGIC - 1, more) < 0 ||
-        zmq_send(l->socket, job->header, job->nheader, job->tensor ? more : ZMQ_DONTWAIT) < 0 ||
-        (job->tensor && zmq_send(l->socket, job->tensor, job->ntensor, ZMQ_DONTWAIT) < 0))
-        atomic_fetch_add(&l->daemon->unroutable, 1);
-}
-
 static void finish(struct tt_loop *l, struct tt_job *job)
 {
-    send_answer(l, job);
     atomic_fetch_add(&l->daemon->answered, 1);
     tt_metrics_answer(l->daemon->metrics, job);
-    tt_job_free(job);
+    tt_gate_send(l->daemon->gate, job);
 }
 
 /* Answers that workers have given. */
@@ -88,14 +78,12 @@ static void send_done(struct tt_loop *l)
 
 void tt_loop_free(struct tt_loop *l)
 {
-    const int linger = LINGER_MS;
-
     if (!l)
         return;
+    tt_gate_shut(l->daemon->gate, l->door == TT_DOOR_DATA ? TT_GATE_DATA : TT_GATE_CONTROL);
     send_done(l); // what workers have answered since
-    zmq_setsockopt(l->socket, ZMQ_LINGER, &linger, sizeof linger);
     tt_mailbox_end(&l->done);
-    zmq_close(l->socket);
+    tt_mailbox_end(&l->inbox);
     tt_arena_release(&l->arena);
 }
 
@@ -177,23 +165,19 @@ static void hand_over(struct tt_loop *l, struct tt_job *job)
     tt_worker_give(job->lane->worker, job, l->door == TT_DOOR_CONTROL);
 }
 
-static void take_job(struct tt_loop *l, struct tt_job *job, int nframes, size_t bytes)
+static void take_job(struct tt_loop *l, struct tt_job *job)
 {
     const size_t limit = (size_t)l->daemon->settings->limits.max_message_bytes;
-    struct tt_frame frames[2 + TTAD_WIRE_TENSORS];
     struct tt_refusal r = {.code = TT_WIRE_OK};
 
     atomic_fetch_add(&l->daemon->requests, 1);
-    for (int i = 0; i < job->nframes; i++)
-        frames[i] = (struct tt_frame){zmq_msg_data(&job->frame[i]), zmq_msg_size(&job->frame[i])};
-    if (nframes > job->nframes)
-        (void)tt_refuse(&r, TT_WIRE_TOO_LARGE, "message has %d frames, the limit is %d", nframes,
-                        2 + TTAD_WIRE_TENSORS);
-    else if (bytes > limit)
-        (void)tt_refuse(&r, TT_WIRE_TOO_LARGE, "message has %zu bytes, the limit is %zu", bytes,
-                        limit);
-    else
-        (void)tt_proto_decode(frames, job->nframes, l->door, &job->request, &r);
+    (void)tt_proto_decode(job->frame, job->nframes, l->door, &job->request, &r);
+    if (job->came_frames > 2 + TTAD_WIRE_TENSORS) // decoded all the same, for its id
+        (void)tt_refuse(&r, TT_WIRE_TOO_LARGE, "message has %" PRId64 " frames, the limit is %d",
+                        job->came_frames, 2 + TTAD_WIRE_TENSORS);
+    else if (job->came_bytes > limit)
+        (void)tt_refuse(&r, TT_WIRE_TOO_LARGE, "message has %" PRIu64 " bytes, the limit is %zu",
+                        job->came_bytes, limit);
     if (!r.code && job->lane == NULL && tt_control_here(l, job))
         finish(l, job);
     else if (!r.code && atomic_load(&l->daemon->draining)) {
@@ -205,64 +189,25 @@ static void take_job(struct tt_loop *l, struct tt_job *job, int nframes, size_t 
         refuse(l, job, &r);
 }
 
-static bool receive_frame(struct tt_loop *l, zmq_msg_t *f, bool *ret_more, size_t *bytes)
-{
-    zmq_msg_init(f);
-    if (zmq_msg_recv(f, l->socket, ZMQ_DONTWAIT) < 0) {
-        zmq_msg_close(f);
-        return false;
-    }
-    *bytes += zmq_msg_size(f);
-    *ret_more = zmq_msg_more(f);
-    return true;
-}
-
-/* Receive one message whole; false: there is none. */
+/* Take one message; false: there is none. */
 static bool receive(struct tt_loop *l)
 {
-    struct tt_job *job;
-    zmq_msg_t identity;
-    size_t bytes = 0;
-    int n = 0;
+    struct tt_job *job = tt_mailbox_take(&l->inbox);
 
-    zmq_msg_init(&identity);
-    if (zmq_msg_recv(&identity, l->socket, ZMQ_DONTWAIT) < 0) {
-        zmq_msg_close(&identity);
+    if (!job)
         return false;
-    }
-    job = tt_job_new();
-    if (job) {
-        job->loop = l;
-        job->arrived_us = tt_now_us();
-        job->arrived_ms = tt_now_ms();
-        job->nidentity = zmq_msg_size(&identity) < sizeof job->identity ? zmq_msg_size(&identity)
-                                                                        : sizeof job->identity;
-        memcpy(job->identity, zmq_msg_data(&identity), job->nidentity);
-    }
-    for (bool more = zmq_msg_more(&identity); more; n++) {
-        const bool keep = job && n < 2 + TTAD_WIRE_TENSORS;
-        zmq_msg_t extra;
-
-        if (!receive_frame(l, keep ? &job->frame[n] : &extra, &more, &bytes))
-            break; // not seen: a message arrives whole
-        if (keep)
-            job->nframes = n + 1;
-        else
-            zmq_msg_close(&extra);
-    }
-    zmq_msg_close(&identity);
-    if (job)
-        take_job(l, job, n, bytes);
+    job->loop = l;
+    take_job(l, job);
     return true;
 }
 
-static void turn(struct tt_loop *l, const zmq_pollitem_t items[2])
+static void turn(struct tt_loop *l, const struct pollfd items[2])
 {
     tt_beat_busy(&l->beat, tt_now_us());
-    if (items[0].revents & ZMQ_POLLIN)
+    if (items[0].revents & POLLIN)
         for (int i = 0; i < AT_ONCE && receive(l); i++)
             continue;
-    if (items[1].revents & ZMQ_POLLIN)
+    if (items[1].revents & POLLIN)
         send_done(l);
     tt_beat_idle(&l->beat, tt_now_us());
 }
@@ -289,14 +234,14 @@ void tt_loop_run(struct tt_loop *l)
 
     tt_metrics_join(l->daemon->metrics, TT_TALLY_DATA);
     while (!over) {
-        zmq_pollitem_t items[3] = {{.socket = l->socket, .events = ZMQ_POLLIN},
-                                   {.fd = l->done.fd, .events = ZMQ_POLLIN},
-                                   {.fd = l->daemon->wake, .events = ZMQ_POLLIN}};
+        struct pollfd items[3] = {{.fd = l->inbox.fd, .events = POLLIN},
+                                  {.fd = l->done.fd, .events = POLLIN},
+                                  {.fd = l->daemon->wake, .events = POLLIN}};
 
-        if (zmq_poll(items, 3,
-                     tt_notify_wait(&l->daemon->notify, l->drain_us ? 20 : -1, tt_now_us())) < 0 &&
+        if (poll(items, 3, tt_notify_wait(&l->daemon->notify, l->drain_us ? 20 : -1, tt_now_us())) <
+                0 &&
             errno != EINTR) {
-            tt_log(TT_LOG_ERR, "poll: %s", zmq_strerror(errno));
+            tt_log(TT_LOG_ERR, "poll: %s", strerror(errno));
             break;
         }
         turn(l, items);
@@ -312,14 +257,14 @@ static void *run(void *arg)
     tt_log_name("control");
     tt_metrics_join(l->daemon->metrics, TT_TALLY_CONTROL);
     for (;;) {
-        zmq_pollitem_t items[3] = {{.socket = l->socket, .events = ZMQ_POLLIN},
-                                   {.fd = l->done.fd, .events = ZMQ_POLLIN},
-                                   {.fd = l->stop, .events = ZMQ_POLLIN}};
+        struct pollfd items[3] = {{.fd = l->inbox.fd, .events = POLLIN},
+                                  {.fd = l->done.fd, .events = POLLIN},
+                                  {.fd = l->stop, .events = POLLIN}};
 
-        if (zmq_poll(items, 3, -1) < 0 && errno != EINTR)
+        if (poll(items, 3, -1) < 0 && errno != EINTR)
             break;
         turn(l, items);
-        if (items[2].revents & ZMQ_POLLIN)
+        if (items[2].revents & POLLIN)
             break;
     }
     return NULL;

@@ -7,27 +7,28 @@
 #include "daemon/job.h"
 
 /*
- * A loop owns a ROUTER socket: it receives requests, refuses what cannot be, answers what needs no
- * worker, hands over the rest, and sends the answers that come back.  The data loop runs in the
- * main thread and watches signals too, the control loop in a thread of its own.
+ * A loop is the way in and out of one door of the gate: it takes requests, refuses what cannot be,
+ * answers what needs no worker, hands over the rest, and sends the answers that come back.  The
+ * data loop runs in the main thread and watches signals too, the control loop in a thread of its
+ * own.
  */
 struct tt_loop {
     struct tt_daemon *daemon;
     const char *name;
     enum tt_door door;
-    struct tt_arena arena; // of clients
-    void *socket;
-    struct tt_mailbox done; // answered by workers
-    int outstanding, most;  // jobs under way; more are BUSY
-    int credit;             // that a client has
-    int64_t drain_us;       // when draining ends; 0: not draining
+    struct tt_arena arena;   // of clients
+    struct tt_mailbox inbox; // what the gate received
+    struct tt_mailbox done;  // answered by workers
+    int outstanding, most;   // jobs under way; more are BUSY
+    int credit;              // that a client has
+    int64_t drain_us;        // when draining ends; 0: not draining
     struct tt_beat beat;
     pthread_t thread; // of the control loop
     int stop;         // its eventfd; -1
     struct tt_client *bucket[256], *free;
 };
 
-/* Bind.  The loop belongs to the daemon's arena. */
+/* Open the door.  The loop belongs to the daemon's arena. */
 TT_MUST_CHECK enum tt_code tt_loop_new(struct tt_daemon *d, enum tt_door door, struct tt_loop **ret,
                                        struct tt_err *err);
 void tt_loop_free(struct tt_loop *l); // NULL is nothing

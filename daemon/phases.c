@@ -11,9 +11,9 @@
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #include "daemon/boot.h"
+#include "daemon/gate.h"
 #include "daemon/http.h"
 #include "daemon/job.h"
 #include "daemon/lanes.h"
@@ -22,7 +22,8 @@
 #include "daemon/worker.h"
 #include "monitor/reader.h"
 
-#define RAW_DAYS 1 // that batch and guard rows are kept
+#define BEYOND_CREDIT 64 // requests of a connection that are taken to be told BUSY
+#define RAW_DAYS      1  // that batch and guard rows are kept
 
 enum tt_code tt_daemon_up(struct tt_daemon *d, const struct tt_phase *phases, struct tt_err *err)
 {
@@ -140,6 +141,22 @@ static void stop_store(struct tt_daemon *d)
     close(d->database_lock);
 }
 
+static enum tt_code start_gate(struct tt_daemon *d, struct tt_err *err)
+{
+    const struct tt_limits *l = &d->settings->limits;
+    const struct tt_gate_limits limits = {.connections = (int)l->connections,
+                                          .memory_bytes = (size_t)l->memory_bytes,
+                                          .message_bytes = (size_t)l->max_message_bytes,
+                                          .unanswered = (int)l->credit + BEYOND_CREDIT};
+
+    return tt_gate_start(&limits, &d->unroutable, &d->gate, err);
+}
+
+static void stop_gate(struct tt_daemon *d)
+{
+    tt_gate_stop(d->gate);
+}
+
 static enum tt_code start_events(struct tt_daemon *d, struct tt_err *err)
 {
     struct tt_reader *reader;
@@ -153,20 +170,13 @@ static enum tt_code start_events(struct tt_daemon *d, struct tt_err *err)
     if (code != TT_OK)
         return code;
     atomic_store(&d->decisions, decision);
-    d->zmq = zmq_ctx_new();
-    if (!d->zmq)
-        return tt_fail(err, TT_EIO, "ZeroMQ: %s", zmq_strerror(errno));
-    if (tt_events_start(d->zmq, &d->settings->events, event, &d->events, err) == TT_OK)
-        return TT_OK;
-    zmq_ctx_term(d->zmq);
-    return err->code;
+    return tt_events_start(d->gate, &d->settings->events, event, &d->events, err);
 }
 
 static void stop_events(struct tt_daemon *d)
 {
     tt_events_stop(d->events);
     d->events = NULL;
-    zmq_ctx_term(d->zmq);
 }
 
 static enum tt_code start_metrics(struct tt_daemon *d, struct tt_err *err)
@@ -255,6 +265,7 @@ const struct tt_phase tt_phases[] = {
     {"store", start_store, stop_store},
     {"models", tt_boot_models, tt_boot_free_models},
     {"policies", tt_boot_policies, tt_boot_nothing},
+    {"gate", start_gate, stop_gate},
     {"events", start_events, stop_events},
     {"metrics", start_metrics, tt_boot_nothing},
     {"streams", start_lanes, stop_lanes},

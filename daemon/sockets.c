@@ -1,44 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/sockets.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
-#include <stdbool.h>
+#include <netinet/in.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include <zmq.h>
 
-#define HWM          64
-#define HANDSHAKE_MS 5000
-#define HEARTBEAT_MS 2000
-#define TIMEOUT_MS   6000
-
-static enum tt_code set(void *socket, int option, int value, struct tt_err *err)
-{
-    if (zmq_setsockopt(socket, option, &value, sizeof value) != 0)
-        return tt_fail(err, TT_EIO, "socket option %d: %s", option, zmq_strerror(errno));
-    return TT_OK;
-}
-
-static enum tt_code configure(void *socket, int type, int64_t max_bytes, struct tt_err *err)
-{
-    if (type == ZMQ_ROUTER && (set(socket, ZMQ_ROUTER_MANDATORY, 1, err) != TT_OK ||
-                               set(socket, ZMQ_ROUTER_HANDOVER, 1, err) != TT_OK))
-        return err->code;
-    if (max_bytes && zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_bytes, sizeof max_bytes) != 0)
-        return tt_fail(err, TT_EIO, "ZMQ_MAXMSGSIZE: %s", zmq_strerror(errno));
-    if (set(socket, ZMQ_SNDHWM, HWM, err) != TT_OK || set(socket, ZMQ_RCVHWM, HWM, err) != TT_OK ||
-        set(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS, err) != TT_OK ||
-        set(socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS, err) != TT_OK ||
-        set(socket, ZMQ_HEARTBEAT_TIMEOUT, TIMEOUT_MS, err) != TT_OK ||
-        set(socket, ZMQ_HEARTBEAT_TTL, TIMEOUT_MS, err) != TT_OK ||
-        set(socket, ZMQ_LINGER, 0, err) != TT_OK)
-        return err->code;
-    return TT_OK;
-}
+#define BACKLOG 128
 
 /* The folder of an ipc socket, made where it is missing. */
 static enum tt_code make_folder(const char *path, struct tt_err *err)
@@ -57,26 +32,32 @@ static enum tt_code make_folder(const char *path, struct tt_err *err)
     return TT_OK;
 }
 
-/* ZeroMQ takes an ipc path from whoever listens there: a living daemon would go deaf and say
- * nothing.  What nobody answers at is left over and may go. */
-static enum tt_code refuse_taken(const char *path, struct tt_err *err)
+static enum tt_code fill_name(const char *path, struct sockaddr_un *ret, socklen_t *ret_n,
+                              struct tt_err *err)
 {
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
     const size_t n = strlen(path);
-    bool taken;
-    int fd;
 
-    if (n >= sizeof to.sun_path)
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (n >= sizeof ret->sun_path)
         return tt_fail(err, TT_ERANGE, "the path has %zu bytes, at most %zu are taken", n,
-                       sizeof to.sun_path - 1);
-    memcpy(to.sun_path, path, n);
+                       sizeof ret->sun_path - 1);
+    memcpy(ret->sun_path, path, n);
     if (*path == '@') // Linux's names that are no files
-        to.sun_path[0] = '\0';
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        ret->sun_path[0] = '\0';
+    *ret_n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+    return TT_OK;
+}
+
+/* A path may be left over from a program that died, and is taken then; one where somebody listens
+ * is not: a living daemon would go deaf and say nothing. */
+static enum tt_code refuse_taken(const struct sockaddr_un *to, socklen_t n, struct tt_err *err)
+{
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool taken;
+
     if (fd < 0)
         return tt_fail(err, TT_EIO, "socket: %s", strerror(errno));
-    taken = connect(fd, (const struct sockaddr *)&to,
-                    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) == 0 ||
+    taken = connect(fd, (const struct sockaddr *)to, n) == 0 ||
             errno == EAGAIN; // it listens, with more waiting than it takes
     close(fd);
     if (taken)
@@ -96,51 +77,103 @@ static bool is_loopback(const char *endpoint)
     return endpoint[head + strspn(endpoint + head, "0123456789.")] == ':';
 }
 
-static enum tt_code bind_one(void *socket, const char *endpoint, struct tt_err *err)
+static enum tt_code listen_at(int domain, const void *name, socklen_t n, int *ret,
+                              struct tt_err *err)
+{
+    const int one = 1;
+
+    *ret = socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (*ret < 0)
+        return tt_fail(err, TT_EIO, "socket: %s", strerror(errno));
+    if (domain != AF_UNIX && setsockopt(*ret, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0)
+        (void)tt_fail(err, TT_EIO, "SO_REUSEADDR: %s", strerror(errno));
+    else if (bind(*ret, name, n) != 0 || listen(*ret, BACKLOG) != 0)
+        (void)tt_fail(err, errno == EADDRINUSE ? TT_EBUSY : TT_EIO, "%s", strerror(errno));
+    else
+        return TT_OK;
+    close(*ret);
+    *ret = -1;
+    return err->code;
+}
+
+static enum tt_code listen_ipc(const char *path, struct tt_listener *ret, struct tt_err *err)
+{
+    struct sockaddr_un name;
+    struct stat st;
+    socklen_t n = 0;
+
+    if (make_folder(path, err) != TT_OK || fill_name(path, &name, &n, err) != TT_OK ||
+        refuse_taken(&name, n, err) != TT_OK)
+        return err->code;
+    if (*path != '@' && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+        (void)unlink(path); // what cannot go is said by bind
+    if (listen_at(AF_UNIX, &name, n, &ret->fd, err) != TT_OK)
+        return err->code;
+    if (*path == '@' || lstat(path, &st) != 0)
+        return TT_OK;
+    ret->path = path;
+    ret->dev = st.st_dev;
+    ret->ino = st.st_ino;
+    ret->since = st.st_ctim;
+    return TT_OK;
+}
+
+static enum tt_code listen_tcp(const char *endpoint, struct tt_listener *ret, struct tt_err *err)
+{
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+    struct sockaddr_in four = {.sin_family = AF_INET};
+    const char *host = endpoint + strlen("tcp://"), *colon = strrchr(host, ':');
+    const bool v6 = *host == '[';
+    char text[INET_ADDRSTRLEN] = "", *end;
+    long port;
+
+    port = strcmp(colon + 1, "*") != 0 ? strtol(colon + 1, &end, 10) : 0;
+    if (port < 0 || port > 65535 || (strcmp(colon + 1, "*") != 0 && (*end || end == colon + 1)))
+        return tt_fail(err, TT_ERANGE, "port '%s', wanted 0 to 65535", colon + 1);
+    if (v6) {
+        six.sin6_port = htons((uint16_t)port);
+        return listen_at(AF_INET6, &six, sizeof six, &ret->fd, err);
+    }
+    if ((size_t)(colon - host) < sizeof text)
+        memcpy(text, host, (size_t)(colon - host));
+    if (inet_pton(AF_INET, text, &four.sin_addr) != 1)
+        return tt_fail(err, TT_EPARSE, "not an address in digits");
+    four.sin_port = htons((uint16_t)port);
+    return listen_at(AF_INET, &four, sizeof four, &ret->fd, err);
+}
+
+enum tt_code tt_socket_listen(const char *endpoint, struct tt_listener *ret, struct tt_err *err)
 {
     const bool ipc = !strncmp(endpoint, "ipc://", 6);
 
+    *ret = (struct tt_listener){.fd = -1};
     if (!ipc && !is_loopback(endpoint))
         return tt_fail(err, TT_EDENIED,
                        "endpoint '%s' can be reached from other machines, wanted ipc:// or "
                        "tcp://127.0.0.1:PORT",
                        endpoint);
-    if (ipc &&
-        (make_folder(endpoint + 6, err) != TT_OK || refuse_taken(endpoint + 6, err) != TT_OK))
+    if ((ipc ? listen_ipc(endpoint + 6, ret, err) : listen_tcp(endpoint, ret, err)) != TT_OK)
         return tt_fail_in(err, "endpoint '%s'", endpoint);
-    if (!ipc && strstr(endpoint, "[::1]")) {
-        if (set(socket, ZMQ_IPV6, 1, err) != TT_OK)
-            return err->code;
-    }
-    if (zmq_bind(socket, endpoint) != 0)
-        return tt_fail(err, TT_EIO, "endpoint '%s': %s", endpoint, zmq_strerror(errno));
     return TT_OK;
 }
 
-enum tt_code tt_socket_bind(void *zmq, int type, const struct tt_strs *endpoints, int64_t max_bytes,
-                            void **ret, struct tt_err *err)
+void tt_socket_close(struct tt_listener *l)
 {
-    void *socket = zmq_socket(zmq, type);
+    struct stat st;
 
-    if (!socket)
-        return tt_fail(err, TT_EIO, "socket: %s", zmq_strerror(errno));
-    if (configure(socket, type, max_bytes, err) == TT_OK) {
-        int i = 0;
-
-        while (i < endpoints->n && bind_one(socket, endpoints->s[i], err) == TT_OK)
-            i++;
-        if (i == endpoints->n) {
-            *ret = socket;
-            return TT_OK;
-        }
-    }
-    zmq_close(socket);
-    return err->code;
+    if (l->path && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino &&
+        st.st_ctim.tv_sec == l->since.tv_sec && st.st_ctim.tv_nsec == l->since.tv_nsec)
+        (void)unlink(l->path);
+    close(l->fd);
+    l->fd = -1;
 }
 
 enum tt_code tt_socket_path(const char *path, struct tt_err *err)
 {
-    if (make_folder(path, err) != TT_OK)
+    struct sockaddr_un name;
+    socklen_t n = 0;
+
+    if (make_folder(path, err) != TT_OK || fill_name(path, &name, &n, err) != TT_OK)
         return err->code;
-    return refuse_taken(path, err);
+    return refuse_taken(&name, n, err);
 }
