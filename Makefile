@@ -55,7 +55,8 @@ TLDLIBS := $(call pkg,--libs,$(TPKGS))
 DIRS    := base config runtime runtime/ops monitor engines engines/parts policies daemon
 SRCS    := $(sort $(wildcard $(addsuffix /*.c,$(DIRS))))
 LIBSRCS := $(filter-out daemon/main.c,$(SRCS))
-SUPSRCS := $(sort $(wildcard tests/support/*.c))
+SHIM    := $(BUILD)/tests/support/faulty.so
+SUPSRCS := $(filter-out tests/support/faulty.c,$(sort $(wildcard tests/support/*.c)))
 TSRCS   := $(sort $(foreach d,$(DIRS) client/c,$(wildcard tests/$(d)/test_*.c)))
 HDRS    := $(sort $(wildcard $(addsuffix /*.h,$(DIRS)) tests/support/*.h client/c/*.h))
 OBJ      = $(patsubst %.c,$(BUILD)/%.o,$(1))
@@ -99,6 +100,11 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call OBJ,$(SUPSRCS)) $(BUILD)/libttad.a
 # The corpus of a fuzz target, each file once: no clang is needed for that.
 $(REPLAYS): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libttad.a
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Preloaded into the daemon by tests: a disk that fails.  Never sanitized, never linked.
+$(SHIM): tests/support/faulty.c
+	@mkdir -p $(@D)
+	$(call say,SHIM,$@)$(CC) -std=c11 -O1 -g $(WARN) -shared -fPIC -o $@ $< -ldl -pthread
 
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libttad.a
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -195,12 +201,12 @@ bench: $(BUILD)/bench/tent_step  ## a Tent step beside PyTorch's, interleaved: M
 # ---- tests -------------------------------------------------------------------
 CHECK = @PYTHON=$(PYTHON) sh scripts/check.sh $(BUILD)/ttad
 
-programs: $(TESTS) $(BUILD)/ttad client
+programs: $(TESTS) $(BUILD)/ttad client $(SHIM)
 
 check: $(if $(T),$(BUILD)/tests/$(T),$(TESTS)) $(BUILD)/ttad  ## run the C tests; T=base/test_arena runs one
 	$(CHECK) $(filter $(BUILD)/tests/%,$^)
 
-check-client: $(BUILD)/ttad client  ## run the Python tests: the client, the client with the daemon, the demo
+check-client: $(BUILD)/ttad client $(SHIM)  ## run the Python tests: the client, the client with the daemon, the demo
 	$(CHECK) $(PYTESTS)
 
 check-all: programs
@@ -247,7 +253,7 @@ build/fuzz/obj/%.o: %.c | $(GENH)
 -include $(patsubst %.c,build/fuzz/obj/%.d,$(SRCS) $(wildcard tests/fuzz/*.c))
 
 # ---- lint --------------------------------------------------------------------
-ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(FSRCS) $(wildcard tests/*.c bench/*.c client/c/*.c)
+ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(FSRCS) tests/support/faulty.c $(wildcard tests/*.c bench/*.c client/c/*.c)
 
 format:        ## rewrite the sources with clang-format
 	$(Q)clang-format -i $(ALLC) $(HDRS)

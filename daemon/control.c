@@ -77,12 +77,15 @@ struct counted {
 static bool count_lane(void *arg, struct tt_lane *lane)
 {
     struct counted *c = arg;
+    char why[TT_LINE_BYTES];
+    const char *state;
     json_t *n;
 
     pthread_mutex_lock(&lane->worker->lock);
     if (!lane->face.closed) {
-        n = json_object_get(c->states, lane->face.state);
-        json_object_set_new(c->states, lane->face.state, json_integer(json_integer_value(n) + 1));
+        state = tt_serve_state(lane, why);
+        n = json_object_get(c->states, state);
+        json_object_set_new(c->states, state, json_integer(json_integer_value(n) + 1));
         c->streams++;
         c->waiting += atomic_load(&lane->waiting);
     }
@@ -95,12 +98,15 @@ static json_t *record_json(struct tt_daemon *d)
     struct tt_store_stats s;
 
     tt_store_stats(d->store, &s);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:I}", "put", (json_int_t)s.put,
-                     "committed", (json_int_t)s.committed, "lag", (json_int_t)(s.put - s.committed),
-                     "shed", (json_int_t)s.shed, "rejected", (json_int_t)s.rejected, "queued_bytes",
-                     (json_int_t)s.queued_bytes, "commit_us_max", (json_int_t)s.commit_us_max,
-                     "failing", s.failing, "why", tt_json_text(s.why), "events_dropped",
-                     (json_int_t)tt_events_dropped(d->events));
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:I}", "put",
+        (json_int_t)s.put, "committed", (json_int_t)s.committed, "lag",
+        (json_int_t)(s.put - s.committed), "rows", (json_int_t)s.rows, "commits",
+        (json_int_t)s.commits, "shed", (json_int_t)s.shed, "lost", (json_int_t)s.lost, "rejected",
+        (json_int_t)s.rejected, "queued_bytes", (json_int_t)s.queued_bytes, "log_bytes",
+        (json_int_t)s.wal_bytes, "commit_us_max", (json_int_t)s.commit_us_max, "silent_ms",
+        (json_int_t)s.silent_ms, "mended", (json_int_t)s.mended, "failing", s.failing, "why",
+        tt_json_text(s.why), "events_dropped", (json_int_t)tt_events_dropped(d->events));
 }
 
 static json_t *reasons_json(struct tt_daemon *d)

@@ -7,7 +7,8 @@
 #include "daemon/job.h"
 #include "daemon/metrics.h"
 
-#define SYNC_MS 5000 // longest that an answer waits for a decision to reach the disk
+#define SYNC_MS    5000 // longest that an answer waits for a decision to reach the disk
+#define TROUBLE_MS 250  // and when the disk is known to be in trouble; what was put stays queued
 
 static enum tt_level level_of(const char *severity)
 {
@@ -40,7 +41,16 @@ static enum tt_code sync_ticket(void *ctx, int64_t ticket, struct tt_err *err)
 
     if (!ticket)
         return tt_fail(err, TT_EIO, "the record takes nothing any more");
-    return tt_store_sync(d->store, ticket, SYNC_MS, err);
+    return tt_store_sync(d->store, ticket,
+                         tt_health_is_set(&d->health, TT_HEALTH_RECORD) ? TROUBLE_MS : SYNC_MS,
+                         err);
+}
+
+static enum tt_code room(void *ctx, struct tt_err *err)
+{
+    struct tt_daemon *d = ctx;
+
+    return tt_store_room(d->store, err);
 }
 
 /* Each stream holds itself while its journal fails; this is what the operator hears. */
@@ -80,6 +90,7 @@ struct tt_sink tt_daemon_sink(struct tt_daemon *d)
                             .put = put,
                             .sync = sync_ticket,
                             .journal = journal,
+                            .room = room,
                             .may_learn = may_learn,
                             .next_decision = next_decision,
                             .clock_us = clock_us};

@@ -16,6 +16,7 @@
  * and read only while they run, but for the atomics, and what lies on the shelf: the models and
  * policies that are served, which may change at any time (daemon/catalogue.h).
  */
+struct tt_disk;
 struct tt_lanes;
 struct tt_worker;
 struct tt_control;
@@ -40,6 +41,7 @@ struct tt_daemon {
     struct tt_events *events;
     struct tt_health health;
     struct tt_notify notify;
+    struct tt_disk *disk;
     struct tt_lanes *lanes;
     struct tt_worker *workers;
     struct tt_metrics *metrics;

@@ -97,15 +97,22 @@ static const struct tt_version *choose(struct tt_stream *s, const struct tt_plan
     return to;
 }
 
-static void sync_record(const struct tt_stream *s, int64_t ticket, int64_t now_ms)
+/* Wait until the decision and the state that it led to, whose tickets these are, are on the disk.
+ */
+static bool sync_record(const struct tt_stream *s, int64_t ticket, int64_t row, int64_t now_ms)
 {
     struct tt_err err = {TT_OK, ""};
     char text[TT_LINE_BYTES];
 
-    if (!s->sink.sync || s->sink.sync(s->sink.ctx, ticket, &err) == TT_OK)
-        return;
+    if (!s->sink.sync)
+        return true;
+    if (!ticket || !row)
+        (void)tt_fail(&err, TT_EIO, "the record has no room for it");
+    else if (s->sink.sync(s->sink.ctx, row > ticket ? row : ticket, &err) == TT_OK)
+        return true;
     (void)snprintf(text, sizeof text, "the decision is not on the disk yet: %s", err.msg);
     tt_tell_event(s, "record", "error", "daemon", now_ms, text);
+    return false;
 }
 
 void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision_id, int64_t ticket,
@@ -119,7 +126,7 @@ void tt_stream_watch_state(struct tt_stream *s, const char *by, int64_t decision
     tt_guard_reason(&s->guard, &s->policy->guard, s->reason, sizeof s->reason);
     row = tt_tell_state(s, by, decision_id, now_ms);
     if (decision_id)
-        sync_record(s, row > ticket ? row : ticket, now_ms);
+        s->recorded = sync_record(s, ticket, row, now_ms);
     if (s->told != s->guard.state) {
         (void)snprintf(text, sizeof text, "%s -> %s%s%s", tt_guard_state_name(s->told),
                        tt_guard_state_name(s->guard.state), s->reason[0] ? ": " : "", s->reason);
@@ -250,6 +257,8 @@ enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o, stru
         .from = &from, .reason = o->reason, .action = o->thaw ? "thaw" : NULL};
     int64_t ticket;
 
+    if (s->sink.room && s->sink.room(s->sink.ctx, err) != TT_OK)
+        return tt_fail_in(err, "stream '%s'", s->name);
     named.actor = actor;
     if (o->thaw) {
         if (!tt_guard_order(&s->guard, p, TT_ORDER_THAW, o->now_ms))

@@ -33,7 +33,7 @@ struct tt_ordered {
 };
 
 /* Do what a person ordered.  TT_ENOTFOUND: there is no such version; TT_EDENIED: not in this
- * state. */
+ * state; TT_EBUSY: it could not be recorded, not even later. */
 TT_MUST_CHECK enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o,
                                            struct tt_ordered *ret, struct tt_err *err);
 

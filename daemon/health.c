@@ -113,6 +113,19 @@ int tt_health_read(struct tt_health *h, struct tt_health_reason ret[TT_NHEALTHS]
     return n;
 }
 
+bool tt_health_held(struct tt_health *h, char ret[TT_HEALTH_LINE])
+{
+    struct tt_health_reason r[TT_NHEALTHS];
+    const int n = tt_health_may_learn(h) ? 0 : tt_health_read(h, r);
+
+    for (int i = 0; i < n; i++)
+        if (r[i].holds) {
+            (void)snprintf(ret, TT_HEALTH_LINE, "%s: %s", r[i].name, r[i].why);
+            return true;
+        }
+    return false;
+}
+
 const char *tt_health_name(enum tt_health_source source)
 {
     return names[source];

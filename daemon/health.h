@@ -33,6 +33,8 @@
 enum tt_health_source { TT_HEALTHS(TT_HEALTH_ENUM) TT_NHEALTHS };
 #undef TT_HEALTH_ENUM
 
+#define TT_HEALTH_LINE (TT_ERR_MSG + 16)
+
 struct tt_health_reason {
     const char *name; // of the source
     bool holds;       // adaptation
@@ -61,6 +63,10 @@ void tt_health_clear(struct tt_health *h, enum tt_health_source source);
 bool tt_health_is_set(const struct tt_health *h, enum tt_health_source source);
 bool tt_health_ready(const struct tt_health *h);
 bool tt_health_may_learn(const struct tt_health *h);
+
+/* Why streams are held, "source: sentence", of the source that has held longest; false: they are
+ * not. */
+bool tt_health_held(struct tt_health *h, char ret[TT_HEALTH_LINE]);
 
 /* The reasons why it is not ready, the one that has lasted longest first; how many. */
 int tt_health_read(struct tt_health *h, struct tt_health_reason ret[TT_NHEALTHS]);

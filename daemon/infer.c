@@ -34,6 +34,8 @@ static void answer_infer(struct tt_job *job, const struct tt_batch *b, const str
     json_object_set_new(p, "guard", json_string(r->guard));
     json_object_set_new(p, "rolled_back_to",
                         *r->rolled_back_to ? json_string(r->rolled_back_to) : json_null());
+    if (*r->rolled_back_to)
+        json_object_set_new(p, "recorded", json_boolean(s->recorded));
     json_object_set_new(p, "queue_us", json_integer(b->queue_us));
     json_object_set_new(p, "infer_us", json_integer(r->infer_us));
     json_object_set_new(p, "adapt_us", json_integer(r->adapt_us));

@@ -130,10 +130,11 @@ static void order(struct tt_worker *w, struct tt_job *job)
         return;
     }
     tt_worker_show(w, job->lane, 0, false);
-    tt_reply_json(job, json_pack("{s:s, s:I, s:s, s:s, s:I, s:s}", "stream_id", job->lane->name,
-                                 "decision_id", (json_int_t)got.decision_id, "from_version",
-                                 got.from, "version", got.to, "step", (json_int_t)got.to_step,
-                                 "state", tt_guard_state_name(s->guard.state)));
+    tt_reply_json(job,
+                  json_pack("{s:s, s:I, s:s, s:s, s:I, s:s, s:b}", "stream_id", job->lane->name,
+                            "decision_id", (json_int_t)got.decision_id, "from_version", got.from,
+                            "version", got.to, "step", (json_int_t)got.to_step, "state",
+                            tt_guard_state_name(s->guard.state), "recorded", (int)s->recorded));
 }
 
 void tt_serve_order(struct tt_worker *w, struct tt_job *job)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daemon/boot.h"
+#include "daemon/disk.h"
 #include "daemon/gate.h"
 #include "daemon/http.h"
 #include "daemon/job.h"
@@ -268,6 +269,7 @@ const struct tt_phase tt_phases[] = {
     {"gate", start_gate, stop_gate},
     {"events", start_events, stop_events},
     {"metrics", start_metrics, tt_boot_nothing},
+    {"disk", tt_disk_start, tt_disk_stop},
     {"streams", start_lanes, stop_lanes},
     {"sockets", start_sockets, stop_sockets},
     {"workers", start_workers, stop_workers},

@@ -44,9 +44,28 @@ static void feedback(struct tt_worker *w, struct tt_job *job)
     tt_loop_answer(job);
 }
 
+const char *tt_serve_state(const struct tt_lane *lane, char why[TT_LINE_BYTES])
+{
+    static const enum tt_guard_state learn[] = {TT_GUARD_WARMING, TT_GUARD_ADAPTING,
+                                                TT_GUARD_PROBATION};
+    const struct tt_face *f = &lane->face;
+    char held[TT_HEALTH_LINE];
+
+    memcpy(why, f->reason, TT_LINE_BYTES);
+    for (size_t i = 0; i < sizeof learn / sizeof *learn; i++)
+        if (!strcmp(f->state, tt_guard_state_name(learn[i])) &&
+            tt_health_held(&lane->worker->daemon->health, held)) {
+            (void)snprintf(why, TT_LINE_BYTES, "%s", held);
+            return tt_guard_state_name(TT_GUARD_HOLDING);
+        }
+    return f->state;
+}
+
 json_t *tt_serve_describe(const struct tt_lane *lane)
 {
     const struct tt_face *f = &lane->face;
+    char why[TT_LINE_BYTES];
+    const char *state = tt_serve_state(lane, why);
     json_t *o = json_object();
 
     json_object_set_new(o, "stream_id", tt_json_text(lane->name));
@@ -54,8 +73,8 @@ json_t *tt_serve_describe(const struct tt_lane *lane)
     json_object_set_new(o, "policy", tt_json_text(lane->policy_name));
     json_object_set_new(o, "engine", tt_json_text(f->engine));
     json_object_set_new(o, "policy_hash", json_string(f->policy_hash));
-    json_object_set_new(o, "state", json_string(f->state));
-    json_object_set_new(o, "reason", tt_json_text(f->reason));
+    json_object_set_new(o, "state", json_string(state));
+    json_object_set_new(o, "reason", tt_json_text(why));
     json_object_set_new(o, "version", json_string(f->version));
     json_object_set_new(o, "step", json_integer(f->step));
     json_object_set_new(o, "samples", json_integer(f->samples));

@@ -15,6 +15,9 @@ void tt_serve_infer(struct tt_worker *w, struct tt_job *job);
 /* The ops of the control socket that are about one stream (daemon/orders.c). */
 void tt_serve_order(struct tt_worker *w, struct tt_job *job);
 
+/* Its state, held by the daemon's health or by its own guard, and why.  Under the worker's lock. */
+const char *tt_serve_state(const struct tt_lane *lane, char why[TT_LINE_BYTES]);
+
 /* A stream as clients and people see it. */
 json_t *tt_serve_describe(const struct tt_lane *lane);
 

@@ -12,6 +12,8 @@ struct tt_sink {
     /* Until ticket is on the disk; a failure is told, the stream goes on. */
     enum tt_code (*sync)(void *ctx, int64_t ticket, struct tt_err *err);
     void (*journal)(void *ctx, const char *why); // it failed; NULL: it was written
+    /* Could an order be recorded?  NULL: yes. */
+    enum tt_code (*room)(void *ctx, struct tt_err *err);
     bool (*may_learn)(void *ctx);        // false: what is learnt could not be kept; NULL: it can
     int64_t (*next_decision)(void *ctx); // a number that was never given out
     int64_t (*clock_us)(void *ctx);      // monotonic, for latencies; NULL: they are 0

@@ -65,6 +65,7 @@ struct tt_stream {
     int64_t rollbacks;
     int64_t decision;           // the newest one that restored a version; 0: none
     enum tt_guard_state told;   // that the record knows
+    bool recorded;              // the last decision was on the disk when it was told
     struct tt_arena scratch;    // of one batch
     int64_t room;               // rows
     float *frozen, *mean_p;     // [room, classes] the frozen model's answer; [classes]

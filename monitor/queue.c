@@ -33,10 +33,12 @@ static size_t gap(const struct tt_queue *q, size_t n)
     return left < n ? left : 0;
 }
 
-bool tt_queue_fits(const struct tt_queue *q, size_t n, bool sheddable)
+bool tt_queue_fits(const struct tt_queue *q, size_t n, enum tt_tier tier)
 {
     size_t need = whole(n);
-    size_t limit = sheddable ? q->cap / 4 * 3 : q->cap;
+    size_t limit = tier == TT_TIER_METRIC ? q->cap / 4 * 3
+                   : tier == TT_TIER_LOG  ? q->cap / 8 * 7
+                                          : q->cap;
 
     return (size_t)(q->head - q->tail) + gap(q, need) + need <= limit;
 }
@@ -46,7 +48,7 @@ static struct tt_slot *slot_at(const struct tt_queue *q, uint64_t at)
     return (struct tt_slot *)(void *)(q->ring + at % q->cap);
 }
 
-void tt_queue_push(struct tt_queue *q, uint8_t kind, bool sheddable, int64_t ticket,
+void tt_queue_push(struct tt_queue *q, uint8_t kind, enum tt_tier tier, int64_t ticket,
                    const void *packed, size_t n)
 {
     size_t skip = gap(q, whole(n));
@@ -60,7 +62,7 @@ void tt_queue_push(struct tt_queue *q, uint8_t kind, bool sheddable, int64_t tic
     }
     s = slot_at(q, q->head);
     *s = (struct tt_slot){
-        .bytes = (uint32_t)whole(n), .kind = kind, .sheddable = sheddable, .ticket = ticket};
+        .bytes = (uint32_t)whole(n), .kind = kind, .tier = (uint8_t)tier, .ticket = ticket};
     memcpy(s + 1, packed, n);
     q->head += s->bytes;
 }
@@ -76,4 +78,16 @@ struct tt_slot *tt_queue_next(const struct tt_queue *q, uint64_t *at, uint64_t e
         *at += s->bytes;
     } while (s->kind == TT_SLOT_SKIP);
     return s;
+}
+
+int64_t tt_queue_pop_done(struct tt_queue *q, int64_t last)
+{
+    uint64_t at = q->tail;
+    const struct tt_slot *s;
+
+    while ((s = tt_queue_next(q, &at, q->head)) && s->done) {
+        q->tail = at;
+        last = s->ticket;
+    }
+    return last;
 }

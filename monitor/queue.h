@@ -2,9 +2,8 @@
 #ifndef TT_MONITOR_QUEUE_H
 #define TT_MONITOR_QUEUE_H
 
-#include <stdbool.h>
+#include "monitor/record.h"
 #include <stddef.h>
-#include <stdint.h>
 
 /*
  * The store's queue: a ring of bytes that holds packed records in order.  The caller locks.  A
@@ -14,8 +13,8 @@
 struct tt_slot {
     uint32_t bytes; // of slot and record, a multiple of 8
     uint8_t kind;   // enum tt_record_kind, or TT_SLOT_SKIP
-    bool sheddable;
-    bool done; // dropped: only its room is left
+    uint8_t tier;
+    bool done; // dropped, or committed before others: only its room is left
     int64_t ticket;
 };
 #define TT_SLOT_SKIP UINT8_MAX // fills the ring's end; the next record is at its start
@@ -30,16 +29,19 @@ struct tt_queue {
 bool tt_queue_init(struct tt_queue *q, size_t cap);
 void tt_queue_release(struct tt_queue *q);
 
-/* Is there room?  A sheddable record may fill three quarters, another one everything. */
-bool tt_queue_fits(const struct tt_queue *q, size_t n, bool sheddable);
+/* Is there room?  Metrics may fill three quarters, the log seven eighths, the rest everything. */
+bool tt_queue_fits(const struct tt_queue *q, size_t n, enum tt_tier tier);
 
 /* Copy n packed bytes in; tt_queue_fits has said yes. */
-void tt_queue_push(struct tt_queue *q, uint8_t kind, bool sheddable, int64_t ticket,
+void tt_queue_push(struct tt_queue *q, uint8_t kind, enum tt_tier tier, int64_t ticket,
                    const void *packed, size_t n);
 
 /* The record at position *at (tail to begin with) or behind the ring's end, *at moved behind it;
  * NULL at end. */
 struct tt_slot *tt_queue_next(const struct tt_queue *q, uint64_t *at, uint64_t end);
+
+/* Take what is done from the tail on; the ticket of the last one taken, or last. */
+int64_t tt_queue_pop_done(struct tt_queue *q, int64_t last);
 
 static inline const unsigned char *tt_slot_packed(const struct tt_slot *s)
 {

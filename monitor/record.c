@@ -110,8 +110,10 @@ static const char *const batch_sql[] = {
     "VALUES(:sid, :ts, coalesce(:serving, :version), "
     "CASE WHEN :serving IS NULL THEN :step ELSE :serving_step END, :entropy_ratio, "
     ":class_collapse, :param_drift, :base_disagreement, :infer_us, :adapt_us, :ts) "
-    "ON CONFLICT(stream_id) DO UPDATE SET ts_ms = max(ts_ms, :ts), version = excluded.version, "
-    "step = excluded.step, entropy_ratio = excluded.entropy_ratio, "
+    "ON CONFLICT(stream_id) DO UPDATE SET ts_ms = max(ts_ms, :ts), "
+    "version = CASE WHEN :late THEN version ELSE excluded.version END, "
+    "step = CASE WHEN :late THEN step ELSE excluded.step END, entropy_ratio = "
+    "excluded.entropy_ratio, "
     "class_collapse = excluded.class_collapse, param_drift = excluded.param_drift, "
     "base_disagreement = coalesce(excluded.base_disagreement, base_disagreement), "
     "infer_us = excluded.infer_us, adapt_us = excluded.adapt_us, last_batch_ms = :ts",
@@ -174,7 +176,8 @@ static const char *const version_sql[] = {
     "bytes, file) VALUES(:sid, :ts, :version, :parent, :step, :state, :reason, :param_drift, "
     ":bytes, :file) ON CONFLICT(stream_id, version) DO UPDATE SET "
     "parent = coalesce(parent, :parent), step = coalesce(:step, step), "
-    "state = coalesce(:state, state), reason = coalesce(:reason, reason), "
+    "state = CASE WHEN :late THEN coalesce(state, :state) ELSE coalesce(:state, state) END, "
+    "reason = CASE WHEN :late THEN coalesce(reason, :reason) ELSE coalesce(:reason, reason) END, "
     "param_drift = coalesce(:param_drift, param_drift), bytes = coalesce(:bytes, bytes), "
     "file = coalesce(:file, file)",
     NULL};
@@ -244,8 +247,24 @@ const struct tt_recipe tt_recipes[TT_NRECORDS] = {
     [TT_REC_EVENT] = {"event", event_fields, no_sql},
 };
 
-bool tt_record_sheddable(const struct tt_record *r)
+enum tt_tier tt_record_tier(const struct tt_record *r)
 {
-    return r->kind == TT_REC_BATCH || r->kind == TT_REC_GUARD || r->kind == TT_REC_FEEDBACK ||
-           (r->kind == TT_REC_VERSION && !r->version.file);
+    switch (r->kind) {
+    case TT_REC_BATCH:
+    case TT_REC_GUARD:
+    case TT_REC_FEEDBACK:
+        return TT_TIER_METRIC;
+    case TT_REC_VERSION:
+        return r->version.file ? TT_TIER_VITAL : TT_TIER_METRIC;
+    case TT_REC_EVENT:
+        return TT_TIER_LOG;
+    case TT_REC_STREAM:
+        return r->state.decision_id > 0 ? TT_TIER_VITAL : TT_TIER_LOG;
+    case TT_REC_BOOT:
+    case TT_REC_DECISION:
+    case TT_REC_VERSION_STATE:
+    case TT_NRECORDS:
+        break;
+    }
+    return TT_TIER_VITAL;
 }

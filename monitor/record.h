@@ -21,12 +21,12 @@
 enum tt_record_kind {
     TT_REC_BOOT,          // the daemon started
     TT_REC_STREAM,        // a stream was opened, closed, or changed its state
-    TT_REC_BATCH,         // may be shed: one request answered
-    TT_REC_GUARD,         // may be shed: one rule over one batch
+    TT_REC_BATCH,         // one request answered
+    TT_REC_GUARD,         // one rule over one batch
     TT_REC_DECISION,      // a guard or a person acted; dry runs too
-    TT_REC_VERSION,       // a version came to be; one without a file may be shed
+    TT_REC_VERSION,       // a version came to be
     TT_REC_VERSION_STATE, // a version became good, suspect, bad or lost, or its file went
-    TT_REC_FEEDBACK,      // may be shed: labels, credited to the version that answered
+    TT_REC_FEEDBACK,      // labels, credited to the version that answered
     TT_REC_EVENT,         // a line of the log
     TT_NRECORDS
 };
@@ -114,7 +114,12 @@ struct tt_record {
     };
 };
 
-/* May this record be shed when the queue is full? */
-bool tt_record_sheddable(const struct tt_record *r);
+/* What goes first when there is no room. */
+enum tt_tier {
+    TT_TIER_METRIC, // may be shed: one of very many
+    TT_TIER_LOG,    // may be shed once the record has failed for long: events, openings of streams
+    TT_TIER_VITAL,  // never: decisions, states that they led to, snapshots
+};
+enum tt_tier tt_record_tier(const struct tt_record *r);
 
 #endif

@@ -15,7 +15,7 @@
 /* Where each field of the kind goes in one statement; 0: nowhere. */
 struct prepared {
     sqlite3_stmt *stmt;
-    int sid, ts, field[MAX_FIELDS];
+    int sid, ts, late, field[MAX_FIELDS];
 };
 
 struct tt_statements {
@@ -56,7 +56,8 @@ static enum tt_code prepare_one(sqlite3 *db, const char *sql, const struct tt_re
         return tt_schema_fail(db, err, "preparing a statement");
     ret->sid = sqlite3_bind_parameter_index(ret->stmt, ":sid");
     ret->ts = sqlite3_bind_parameter_index(ret->stmt, ":ts");
-    known = !!ret->sid + !!ret->ts;
+    ret->late = sqlite3_bind_parameter_index(ret->stmt, ":late");
+    known = !!ret->sid + !!ret->ts + !!ret->late;
     for (int i = 0; r->fields[i].name; i++) {
         assert(i < MAX_FIELDS);
         snprintf(name, sizeof name, ":%s", r->fields[i].name);
@@ -178,7 +179,7 @@ static const unsigned char *bind_field(sqlite3_stmt *stmt, int at, enum tt_field
     return p + 8;
 }
 
-int tt_statements_run(struct tt_statements *s, enum tt_record_kind kind,
+int tt_statements_run(struct tt_statements *s, enum tt_record_kind kind, bool late,
                       const unsigned char *packed)
 {
     const char *name;
@@ -196,6 +197,8 @@ int tt_statements_run(struct tt_statements *s, enum tt_record_kind kind,
 
         if (q->ts)
             sqlite3_bind_int64(q->stmt, q->ts, ts);
+        if (q->late)
+            sqlite3_bind_int(q->stmt, q->late, late);
         if (q->sid && sid)
             sqlite3_bind_int64(q->stmt, q->sid, sid);
         else if (q->sid)

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "monitor/store.h"
 
-#include "monitor/queue.h"
 #include "monitor/schema.h"
-#include "monitor/statements.h"
+#include "monitor/writer.h"
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,19 +11,22 @@
 #include <string.h>
 #include <time.h>
 
-#define GROUP_RECORDS 2048                 // most records of one commit
-#define TICK_MS       1000                 // between checkpoints, deletions, tries after a failure
-#define WAIT_MS       10000                // longest that tt_store_put waits for room
-#define WAL_BYTES     (32LL * 1024 * 1024) // past it a checkpoint restarts the log
-#define CHUNK_ROWS    1000                 // deleted at once
-#define TRIM_MS       50                   // of a tick spent deleting
-#define NREJECTED     16                   // refused tickets remembered, for tt_store_sync
+#define GROUP_RECORDS 2048        // most records of one commit
+#define AHEAD_BYTES   (64 * 1024) // so much before a record that somebody waits for: it goes first
+#define TICK_MS       1000        // between checkpoints, deletions
+#define RETRY_MS      500         // after the first failure, then twice as long each time
+#define RETRY_MS_MAX  15000
+#define WAIT_MS       10000       // longest that tt_store_put waits for room
+#define QUICK_MS      1000        // only while the newest commit is not older than that
+#define CLOSE_TRIES   4           // of the last commit
+#define CHUNK_ROWS    1000        // deleted at once
+#define TRIM_MS       50          // of a tick spent deleting
+#define ROOM_BYTES    (64 * 1024) // that must be left to take another order
 
 struct tt_store {
     struct tt_store_options options;
-    sqlite3 *db; // these three are the writer's
-    struct tt_statements *statements;
-    sqlite3_stmt *add_loss;
+    struct tt_writer writer; // the thread's
+    char *path;
     pthread_t thread;
 
     pthread_mutex_t lock;  // guards everything below
@@ -35,11 +37,13 @@ struct tt_store {
     struct tt_histogram commits;
     struct tt_err failure; // of the last commit, while failing
     int64_t failures;      // commits that failed, ever
+    int retry_ms;          // wait after the next failure
     int64_t urgent;        // ticket that somebody waits for
+    int64_t ahead;         // what is no metric is committed up to that ticket
     int64_t since_ms;      // monotonic: when the oldest waiting record was put
     int64_t newest_ms;     // the newest time in any record
     int64_t shed_noted;    // of stats.shed, how many the record itself knows
-    int64_t rejected[NREJECTED];
+    int64_t rejected[TT_REJECTED];
     char why[TT_ERR_MSG]; // of the last rejection
     bool stop;
 };
@@ -65,117 +69,85 @@ static bool wait_until(struct tt_store *s, pthread_cond_t *c, int64_t ms)
     return pthread_cond_timedwait(c, &s->lock, &t) == 0;
 }
 
-/* ---- writing ------------------------------------------------------------------------------ */
+/* ---- groups ------------------------------------------------------------------------------- */
 
-/* One group, as far as the writer has come with it. */
-struct group {
-    uint64_t end;   // position behind its last record
-    int64_t ticket; // its last
-    int64_t shed;   // rows lost so far, to be noted with it
-    int64_t newest_ms;
-    int64_t rejected[NREJECTED];
-    int nrejected;
-    char why[TT_ERR_MSG];
-};
-
-/* The database itself said no to this record; nothing is wrong with the disk. */
-static bool is_refusal(int rc)
+/* Locked.  The slot of a ticket that is still queued; NULL: it is committed, or was dropped. */
+static struct tt_slot *find(const struct tt_store *s, int64_t ticket, uint64_t *ret_at)
 {
-    switch (rc & 0xff) {
-    case SQLITE_ERROR:
-    case SQLITE_CONSTRAINT:
-    case SQLITE_MISMATCH:
-    case SQLITE_TOOBIG:
-    case SQLITE_RANGE:
-        return true;
-    default:
-        return false;
-    }
+    uint64_t at = s->queue.tail;
+    struct tt_slot *slot;
+
+    while ((slot = tt_queue_next(&s->queue, &at, s->queue.head)) && slot->ticket < ticket)
+        continue;
+    *ret_at = at;
+    return slot && slot->ticket == ticket && !slot->done ? slot : NULL;
 }
 
-static enum tt_code write_record(struct tt_store *s, const struct tt_slot *slot, struct group *g,
-                                 struct tt_err *err)
-{
-    int rc = tt_statements_run(s->statements, slot->kind, tt_slot_packed(slot));
-
-    if (rc == SQLITE_OK)
-        return TT_OK;
-    if (!is_refusal(rc))
-        return tt_schema_fail(s->db, err, "writing");
-    g->rejected[g->nrejected++ % NREJECTED] = slot->ticket;
-    snprintf(g->why, sizeof g->why, "a record was refused: %s", sqlite3_errmsg(s->db));
-    return TT_OK;
-}
-
-static enum tt_code write_loss(struct tt_store *s, const struct group *g, struct tt_err *err)
-{
-    int rc;
-
-    sqlite3_bind_int64(s->add_loss, 1, g->newest_ms);
-    sqlite3_bind_int64(s->add_loss, 2, g->shed);
-    sqlite3_bind_text(s->add_loss, 3, s->failure.msg[0] ? s->failure.msg : "the queue was full", -1,
-                      SQLITE_STATIC);
-    rc = sqlite3_step(s->add_loss);
-    sqlite3_reset(s->add_loss);
-    return rc == SQLITE_DONE ? TT_OK : tt_schema_fail(s->db, err, "writing");
-}
-
-/* All of the group in one transaction, or nothing. */
-static enum tt_code write_group(struct tt_store *s, uint64_t at, struct group *g,
-                                struct tt_err *err)
+/* Locked.  Is a record waited for, or is the disk failing, so that metrics come second? */
+static bool go_ahead(const struct tt_store *s)
 {
     const struct tt_slot *slot;
-    enum tt_code code = TT_OK;
+    uint64_t at = s->queue.tail;
 
-    if (sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-        return tt_schema_fail(s->db, err, "beginning a commit");
-    while (!code && (slot = tt_queue_next(&s->queue, &at, g->end)))
-        if (!slot->done)
-            code = write_record(s, slot, g, err);
-    if (!code && g->shed)
-        code = write_loss(s, g, err);
-    if (!code && sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL) != SQLITE_OK)
-        code = tt_schema_fail(s->db, err, "committing");
-    if (code && !sqlite3_get_autocommit(s->db))
-        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-    return code;
+    if (s->stats.failing) {
+        while ((slot = tt_queue_next(&s->queue, &at, s->queue.head)))
+            if (!slot->done && slot->tier != TT_TIER_METRIC)
+                return true;
+        return false;
+    }
+    if (s->urgent <= s->stats.committed || s->urgent <= s->ahead)
+        return false;
+    slot = find(s, s->urgent, &at);
+    return slot && slot->tier != TT_TIER_METRIC && at - s->queue.tail > AHEAD_BYTES;
 }
 
 /* Locked.  The next group: at most GROUP_RECORDS from the tail. */
-static struct group take_group(struct tt_store *s)
+static struct tt_group take_group(struct tt_store *s)
 {
-    struct group g = {.end = s->queue.tail,
-                      .ticket = s->stats.committed,
-                      .shed = s->stats.shed - s->shed_noted,
-                      .newest_ms = s->newest_ms};
+    struct tt_group g = {.at = s->queue.tail,
+                         .end = s->queue.tail,
+                         .ahead = go_ahead(s),
+                         .ahead_of = s->ahead,
+                         .ticket = s->stats.committed,
+                         .shed = s->stats.shed - s->shed_noted,
+                         .shed_why = s->failure.msg[0] ? s->failure.msg : "the queue was full",
+                         .newest_ms = s->newest_ms};
     const struct tt_slot *slot;
 
     for (int n = 0; n < GROUP_RECORDS && (slot = tt_queue_next(&s->queue, &g.end, s->queue.head));
-         n++)
+         n += !g.ahead || (!slot->done && slot->tier != TT_TIER_METRIC))
         g.ticket = slot->ticket;
     return g;
 }
 
 /* Locked.  The group is on the disk: let go of it. */
-static void finish_group(struct tt_store *s, const struct group *g, int64_t us)
+static void finish_group(struct tt_store *s, const struct tt_group *g, int64_t us)
 {
-    int kept = g->nrejected < NREJECTED ? g->nrejected : NREJECTED;
+    int kept = g->nrejected < TT_REJECTED ? g->nrejected : TT_REJECTED;
+    uint64_t at = g->at;
+    struct tt_slot *slot;
 
     for (int i = 0; i < kept; i++)
-        s->rejected[(s->stats.rejected + i) % NREJECTED] = g->rejected[i];
+        s->rejected[(s->stats.rejected + i) % TT_REJECTED] = g->rejected[i];
     if (kept)
         memcpy(s->why, g->why, sizeof s->why);
     s->stats.rejected += g->nrejected;
-    s->queue.tail = g->end;
-    s->stats.committed = g->ticket;
+    while ((slot = tt_queue_next(&s->queue, &at, g->end)))
+        if (!(g->ahead && slot->tier == TT_TIER_METRIC))
+            slot->done = true;
+    s->stats.committed = tt_queue_pop_done(&s->queue, s->stats.committed);
+    if (g->ticket > s->ahead)
+        s->ahead = g->ticket;
     s->shed_noted += g->shed;
     s->stats.commits++;
+    s->stats.rows += g->rows;
     s->stats.commit_us = us;
     tt_histogram_add(&s->commits, us);
     if (us > s->stats.commit_us_max)
         s->stats.commit_us_max = us;
     s->stats.failing = false;
     s->failure.msg[0] = '\0';
+    s->retry_ms = RETRY_MS;
     s->since_ms = now_ms();
 }
 
@@ -192,31 +164,30 @@ static void fail_group(struct tt_store *s, const struct tt_err *err)
     if (err->code == TT_EBUSY) // somebody else holds the file; it will pass
         return;
     while ((slot = tt_queue_next(&s->queue, &at, s->queue.head))) {
-        if (slot->sheddable && !slot->done) {
+        if (slot->tier == TT_TIER_METRIC && !slot->done) {
             slot->done = true;
             s->stats.shed++;
         }
     }
-    at = s->queue.tail; // what was dropped in front needs no more room
-    while ((slot = tt_queue_next(&s->queue, &at, s->queue.head)) && slot->done) {
-        s->queue.tail = at;
-        s->stats.committed = slot->ticket;
-    }
+    s->stats.committed = tt_queue_pop_done(&s->queue, s->stats.committed);
 }
 
 /* Locked, and unlocked while it writes.  TT_OK also when there was nothing to do. */
 static enum tt_code commit_group(struct tt_store *s, struct tt_err *err)
 {
-    struct group g = take_group(s);
-    uint64_t at = s->queue.tail;
+    struct tt_group g = take_group(s);
     int64_t start = now_us();
     enum tt_code code;
 
     if (g.end == s->queue.tail && !g.shed)
         return TT_OK;
     pthread_mutex_unlock(&s->lock);
-    code = write_group(s, at, &g, err);
+    code = tt_writer_commit(&s->writer, &s->queue, &g, err);
     pthread_mutex_lock(&s->lock);
+    if (s->stats.mended != s->writer.mended) {
+        s->stats.mended = s->writer.mended;
+        memcpy(s->stats.note, s->writer.note, sizeof s->stats.note);
+    }
     if (code)
         fail_group(s, err);
     else
@@ -226,21 +197,6 @@ static enum tt_code commit_group(struct tt_store *s, struct tt_err *err)
 }
 
 /* ---- once a tick -------------------------------------------------------------------------- */
-
-/* Returns the bytes of the log. */
-static int64_t checkpoint(sqlite3 *db)
-{
-    int frames = 0, done = 0;
-
-    if (sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &done))
-        return 0;
-    if ((int64_t)frames * 4120 > WAL_BYTES) { // readers that stay in the log keep it growing
-        sqlite3_busy_timeout(db, 50);
-        (void)sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_RESTART, &frames, &done);
-        sqlite3_busy_timeout(db, 5000);
-    }
-    return (int64_t)frames * 4120;
-}
 
 /* Delete at most CHUNK_ROWS of the oldest rows; how many went. */
 static int trim(sqlite3 *db, const char *table, int64_t before_ms)
@@ -259,27 +215,33 @@ static void trim_all(struct tt_store *s, int64_t newest_ms)
     int n, all = 0;
 
     do {
-        n = trim(s->db, "batch", before) + trim(s->db, "guard", before);
+        n = trim(s->writer.db, "batch", before) + trim(s->writer.db, "guard", before);
         all += n;
     } while (n && now_ms() - start < TRIM_MS);
     if (all)
-        sqlite3_exec(s->db, "PRAGMA incremental_vacuum(512)", NULL, NULL, NULL);
+        sqlite3_exec(s->writer.db, "PRAGMA incremental_vacuum(512)", NULL, NULL, NULL);
 }
 
 /* Locked, and unlocked while it works. */
 static void tick(struct tt_store *s, int64_t *commits)
 {
     int64_t newest = s->newest_ms, wal = s->stats.wal_bytes;
-    bool changed = s->stats.commits != *commits;
+    bool changed = s->stats.commits != *commits || s->stats.checkpoint_failing;
+    enum tt_code code;
+    struct tt_err err;
 
+    if (s->stats.failing || !changed)
+        return;
     *commits = s->stats.commits;
     pthread_mutex_unlock(&s->lock);
-    if (s->options.keep_raw_ms > 0 && changed)
+    if (s->options.keep_raw_ms > 0)
         trim_all(s, newest);
-    if (changed)
-        wal = checkpoint(s->db);
+    code = tt_writer_checkpoint(&s->writer, &wal, &err);
     pthread_mutex_lock(&s->lock);
     s->stats.wal_bytes = wal;
+    s->stats.checkpoint_failing = code ? s->stats.checkpoint_failing + 1 : 0; // tried at each tick
+    if (code)
+        memcpy(s->stats.why, err.msg, sizeof s->stats.why);
 }
 
 /* ---- the thread --------------------------------------------------------------------------- */
@@ -306,6 +268,15 @@ static int64_t next_wake(const struct tt_store *s, int64_t next_tick, int64_t ne
     return waiting && due < next_tick ? due : next_tick;
 }
 
+/* Locked.  When to try again after a failure: ever less often. */
+static int64_t back_off(struct tt_store *s)
+{
+    int64_t next = now_ms() + s->retry_ms;
+
+    s->retry_ms = 2 * s->retry_ms < RETRY_MS_MAX ? 2 * s->retry_ms : RETRY_MS_MAX;
+    return next;
+}
+
 static void *write_records(void *arg)
 {
     struct tt_store *s = arg;
@@ -319,14 +290,15 @@ static void *write_records(void *arg)
             next_tick = now_ms() + TICK_MS;
         } else if (is_due(s, next_try)) {
             if (commit_group(s, &err))
-                next_try = now_ms() + TICK_MS;
+                next_try = back_off(s);
         } else {
             wait_until(s, &s->work, next_wake(s, next_tick, next_try));
         }
     }
-    while (s->queue.head != s->queue.tail || s->stats.shed != s->shed_noted)
-        if (commit_group(s, &err))
-            break;
+    for (int tries = CLOSE_TRIES;
+         tries > 0 && (s->queue.head != s->queue.tail || s->stats.shed != s->shed_noted);)
+        if (commit_group(s, &err) && --tries)
+            wait_until(s, &s->work, now_ms() + RETRY_MS);
     pthread_mutex_unlock(&s->lock);
     return NULL;
 }
@@ -335,13 +307,12 @@ static void *write_records(void *arg)
 
 static void dispose(struct tt_store *s)
 {
-    tt_statements_free(s->statements);
-    sqlite3_finalize(s->add_loss);
-    sqlite3_close(s->db);
+    tt_writer_close(&s->writer);
     tt_queue_release(&s->queue);
     pthread_cond_destroy(&s->work);
     pthread_cond_destroy(&s->commit);
     pthread_mutex_destroy(&s->lock);
+    free(s->path);
     free(s);
 }
 
@@ -369,7 +340,9 @@ enum tt_code tt_store_open(const struct tt_store_options *o, struct tt_store **r
     if (!s)
         return tt_fail(err, TT_ENOMEM, "no memory for the store");
     s->options = *o;
-    s->options.path = NULL; // borrowed for the call
+    s->path = strdup(o->path);
+    s->options.path = s->path;
+    s->retry_ms = RETRY_MS;
     s->options.commit_ms = o->commit_ms > 0 ? o->commit_ms : 50;
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -377,12 +350,8 @@ enum tt_code tt_store_open(const struct tt_store_options *o, struct tt_store **r
     pthread_cond_init(&s->work, &monotonic);
     pthread_cond_init(&s->commit, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    code = tt_schema_open(o->path, &s->db, err);
-    if (!code)
-        code = tt_statements_new(s->db, &s->statements, err);
-    if (!code && sqlite3_prepare_v3(s->db, "INSERT INTO loss(ts_ms, rows, why) VALUES(?1, ?2, ?3)",
-                                    -1, SQLITE_PREPARE_PERSISTENT, &s->add_loss, NULL))
-        code = tt_schema_fail(s->db, err, "preparing a statement");
+    code = s->path ? tt_writer_open(&s->writer, s->path, err)
+                   : tt_fail(err, TT_ENOMEM, "no memory for the store");
     if (!code && !tt_queue_init(&s->queue, o->queue_bytes ? o->queue_bytes : 4 << 20))
         code = tt_fail(err, TT_ENOMEM, "no memory for a queue of %zu bytes", o->queue_bytes);
     if (!code)
@@ -394,38 +363,62 @@ enum tt_code tt_store_open(const struct tt_store_options *o, struct tt_store **r
     return code;
 }
 
+/* Locked.  Wait for room, as long as it is going to come soon. */
+static void wait_for_room(struct tt_store *s, size_t n, enum tt_tier tier)
+{
+    int64_t until = now_ms() + WAIT_MS;
+
+    while (tier != TT_TIER_METRIC && !tt_queue_fits(&s->queue, n, tier) && !s->stats.failing &&
+           now_ms() - s->since_ms < QUICK_MS && now_ms() < until)
+        (void)wait_until(s, &s->commit, now_ms() + QUICK_MS);
+}
+
 int64_t tt_store_put(struct tt_store *s, const struct tt_record *r)
 {
     unsigned char packed[TT_PACK_MAX];
     size_t n = tt_record_pack(r, packed);
-    bool sheddable = tt_record_sheddable(r);
-    int64_t ticket = 0, until = now_ms() + WAIT_MS;
+    enum tt_tier tier = tt_record_tier(r);
+    int64_t ticket = 0;
     bool was_empty;
 
     pthread_mutex_lock(&s->lock);
-    while (!sheddable && !tt_queue_fits(&s->queue, n, false) && wait_until(s, &s->commit, until))
-        continue;
-    if (tt_queue_fits(&s->queue, n, sheddable)) {
+    wait_for_room(s, n, tier);
+    if (tt_queue_fits(&s->queue, n, tier)) {
         was_empty = s->queue.head == s->queue.tail;
         ticket = ++s->stats.put;
-        tt_queue_push(&s->queue, (uint8_t)r->kind, sheddable, ticket, packed, n);
+        tt_queue_push(&s->queue, (uint8_t)r->kind, tier, ticket, packed, n);
         if (r->ts_ms > s->newest_ms)
             s->newest_ms = r->ts_ms;
         if (was_empty)
             s->since_ms = now_ms();
         if (was_empty || s->queue.head - s->queue.tail >= s->queue.cap / 4)
             pthread_cond_signal(&s->work);
-    } else if (sheddable) {
+    } else {
         s->stats.shed++;
+        s->stats.lost += tier == TT_TIER_VITAL;
     }
     pthread_mutex_unlock(&s->lock);
     return ticket;
 }
 
+enum tt_code tt_store_room(struct tt_store *s, struct tt_err *err)
+{
+    enum tt_code code = TT_OK;
+
+    pthread_mutex_lock(&s->lock);
+    if (s->stats.failing && !tt_queue_fits(&s->queue, ROOM_BYTES, TT_TIER_VITAL))
+        code = tt_fail(err, TT_EBUSY,
+                       "the record has been failing for so long that it can take no more orders: "
+                       "%.300s",
+                       s->stats.why);
+    pthread_mutex_unlock(&s->lock);
+    return code;
+}
+
 /* Locked.  Was the record of that ticket refused? */
 static bool was_rejected(const struct tt_store *s, int64_t ticket)
 {
-    for (int i = 0; i < NREJECTED; i++)
+    for (int i = 0; i < TT_REJECTED; i++)
         if (s->rejected[i] == ticket)
             return true;
     return false;
@@ -435,6 +428,7 @@ enum tt_code tt_store_sync(struct tt_store *s, int64_t ticket, int timeout_ms, s
 {
     int64_t until = now_ms() + timeout_ms, failures;
     enum tt_code code = TT_OK;
+    uint64_t at;
 
     if (ticket <= 0)
         return tt_fail(err, TT_EIO, "the record was not taken");
@@ -443,14 +437,16 @@ enum tt_code tt_store_sync(struct tt_store *s, int64_t ticket, int timeout_ms, s
     if (s->urgent < ticket)
         s->urgent = ticket;
     pthread_cond_signal(&s->work);
-    while (s->stats.committed < ticket && !s->stats.failing && s->failures == failures &&
+    while (find(s, ticket, &at) && !s->stats.failing && s->failures == failures &&
            wait_until(s, &s->commit, until))
         continue;
     if (was_rejected(s, ticket))
         code = tt_fail(err, TT_EIO, "%s", s->why);
-    else if (s->stats.committed < ticket && s->stats.failing)
+    else if (!find(s, ticket, &at))
+        code = TT_OK;
+    else if (s->stats.failing)
         code = tt_fail(err, TT_EIO, "the record cannot be written: %.400s", s->stats.why);
-    else if (s->stats.committed < ticket)
+    else
         code = tt_fail(err, TT_EBUSY, "the record is not on the disk after %d ms", timeout_ms);
     pthread_mutex_unlock(&s->lock);
     return code;
@@ -484,7 +480,8 @@ enum tt_code tt_store_close(struct tt_store **ps, struct tt_err *err)
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
     if (s->queue.head != s->queue.tail)
-        code = tt_fail(err, TT_EIO, "the record could not be completed: %.400s", s->stats.why);
+        code = tt_fail(err, TT_EIO, "%" PRId64 " rows could not be written before the end: %.300s",
+                       s->stats.put - s->stats.committed, s->stats.why);
     dispose(s);
     return code;
 }

@@ -39,7 +39,7 @@ static void what_goes_in_comes_out_in_order_round_the_ring(void **state)
             assert_true((unsigned char *)s + s->bytes <= q.ring + q.cap);
             assert_int_equal(s->ticket, taken);
             assert_int_equal(s->kind, taken % 9);
-            assert_int_equal(s->sheddable, taken % 3 != 0);
+            assert_int_equal(s->tier, taken % 3);
             assert_false(s->done);
             assert_memory_equal(tt_slot_packed(s), bytes, size_of(taken));
             taken++;
@@ -50,20 +50,57 @@ static void what_goes_in_comes_out_in_order_round_the_ring(void **state)
     tt_queue_release(&q);
 }
 
-static void a_quarter_is_for_what_must_not_be_shed(void **state)
+static int fill_up(struct tt_queue *q, enum tt_tier tier)
 {
-    static unsigned char bytes[TT_PACK_MAX];
+    static const unsigned char bytes[1000];
+    int n = 0;
+
+    for (; tt_queue_fits(q, sizeof bytes, tier); n++)
+        tt_queue_push(q, 0, tier, n + 1, bytes, sizeof bytes);
+    return n;
+}
+
+static void a_quarter_is_for_what_must_not_be_shed_and_half_of_it_for_decisions(void **state)
+{
     struct tt_queue q;
-    int metrics = 0, decisions = 0;
+    int metrics, lines, decisions;
 
     (void)state;
     assert_true(tt_queue_init(&q, 1 << 20));
-    for (; tt_queue_fits(&q, 1000, true); metrics++)
-        tt_queue_push(&q, 0, true, 1, bytes, 1000);
+    metrics = fill_up(&q, TT_TIER_METRIC);
     assert_in_range(q.head - q.tail, q.cap / 4 * 3 - 1100, q.cap / 4 * 3);
-    for (; tt_queue_fits(&q, 1000, false); decisions++)
-        tt_queue_push(&q, 0, false, 1, bytes, 1000);
-    assert_in_range(decisions, metrics / 3 - 2, metrics / 3 + 2);
+    lines = fill_up(&q, TT_TIER_LOG);
+    assert_in_range(lines, metrics / 6 - 2, metrics / 6 + 2);
+    decisions = fill_up(&q, TT_TIER_VITAL);
+    assert_in_range(decisions, metrics / 6 - 2, metrics / 6 + 2);
+    assert_int_equal(fill_up(&q, TT_TIER_METRIC) + fill_up(&q, TT_TIER_LOG), 0);
+    tt_queue_release(&q);
+}
+
+static void only_what_is_done_in_front_is_taken(void **state)
+{
+    static const unsigned char bytes[100];
+    struct tt_slot *slot[4];
+    struct tt_queue q;
+    uint64_t at;
+
+    (void)state;
+    assert_true(tt_queue_init(&q, 1));
+    for (int i = 0; i < 4; i++)
+        tt_queue_push(&q, 0, TT_TIER_METRIC, i + 1, bytes, sizeof bytes);
+    at = q.tail;
+    for (int i = 0; i < 4; i++)
+        slot[i] = tt_queue_next(&q, &at, q.head);
+    slot[1]->done = slot[2]->done = true;
+    assert_int_equal(tt_queue_pop_done(&q, 0), 0);
+    slot[0]->done = true;
+    assert_int_equal(tt_queue_pop_done(&q, 0), 3);
+    at = q.tail;
+    assert_ptr_equal(tt_queue_next(&q, &at, q.head), slot[3]);
+    slot[3]->done = true;
+    assert_int_equal(tt_queue_pop_done(&q, 3), 4);
+    assert_int_equal(q.head, q.tail);
+    assert_int_equal(tt_queue_pop_done(&q, 4), 4);
     tt_queue_release(&q);
 }
 
@@ -71,7 +108,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_in_comes_out_in_order_round_the_ring),
-        cmocka_unit_test(a_quarter_is_for_what_must_not_be_shed),
+        cmocka_unit_test(a_quarter_is_for_what_must_not_be_shed_and_half_of_it_for_decisions),
+        cmocka_unit_test(only_what_is_done_in_front_is_taken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

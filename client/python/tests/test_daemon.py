@@ -49,9 +49,10 @@ limits: {{max_batch_rows: 64}}
 class Daemon:
     """ttad serve in a temporary folder, ended by its own process id."""
 
-    def __init__(self, policies=None):
-        """Policies by name, as YAML."""
+    def __init__(self, policies=None, env=None):
+        """Policies by name, as YAML; env: beside the environment."""
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="ttad-test-"))
+        self.env = env or {}
         policies = policies or {p: POLICY.format(preset=p) for p in ("source", "tent")}
         for name, text in policies.items():
             (self.dir / f"{name}.yaml").write_text(text)
@@ -68,6 +69,7 @@ class Daemon:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.env},
             )
         try:
             self.wait_ready()
