@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 import threading
+import time
 from typing import Any, Callable, Dict, List, Optional
 
 import zmq
@@ -48,12 +49,31 @@ class FakeServer:
         self._handler = handler
         self._context = zmq.Context()
         self._stop = threading.Event()
-        self._router = self._context.socket(zmq.ROUTER)
-        self._router.bind(self.endpoint)
         self.publisher = self._context.socket(zmq.XPUB)
         self.publisher.bind(self.events_endpoint)
+        self.live()
+
+    def live(self) -> None:
+        """Listen, as a daemon that starts."""
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.bind(self.endpoint)
+        self._stop.clear()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def die(self) -> None:
+        """Break the connections, as a daemon that is killed."""
+        self._stop.set()
+        self._thread.join()
+        self._router.close(0)
+
+    def wait_requests(self, n: int) -> None:
+        """Until so many have come."""
+        end = time.monotonic() + 5
+        while len(self.requests) < n:
+            if time.monotonic() > end:
+                raise AssertionError(f"{len(self.requests)} requests came, want {n}")
+            time.sleep(0.005)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -82,9 +102,7 @@ class FakeServer:
 
     def close(self) -> None:
         """End the thread and remove the sockets."""
-        self._stop.set()
-        self._thread.join()
-        self._router.close(0)
+        self.die()
         self.publisher.close(0)
         self._context.term()
         shutil.rmtree(self.dir)

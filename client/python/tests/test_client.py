@@ -268,6 +268,7 @@ class Failures(ClientTest):
             "WRONG_SHARD": ttad.WrongShard,
             "UNAUTHORIZED": ttad.Unauthorized,
             "INTERNAL": ttad.Internal,
+            "CANCELLED": ttad.Cancelled,
             "NEW_ONE": ttad.TtadError,
         }
         server, client = self.serve(
@@ -293,6 +294,7 @@ class Failures(ClientTest):
             with self.assertRaises(ttad.Timeout) as e:
                 client.infer(np.zeros((64, 3, 32, 32), np.float32), "s")
         self.assertIn("nothing takes requests at ipc:///tmp/ttad-nobody", str(e.exception))
+        self.assertEqual(e.exception.code, "DISCONNECTED")
 
     def test_malformed_replies_are_errors_of_their_request(self):
         logits = {"name": "logits", "shape": [2, 3], "datatype": "FP32"}
@@ -401,6 +403,132 @@ class BusyServer(ClientTest):
         client.submit(IMAGE, "s", id="slow")
         self.assertEqual(client.infer(IMAGE, "s", id="fast").id, "fast")
         self.assertEqual(client.result("slow").id, "slow")
+
+
+class Again(ClientTest):
+    def connected(self, handler, **options):
+        """submit() waits for no connection: have one before."""
+
+        def polite(r, t):
+            return [frames({"op": "hello", "id": r["id"]})] if r["op"] == "hello" else handler(r, t)
+
+        server, client = self.serve(polite, **options)
+        client.hello()
+        server.requests.clear()
+        return server, client
+
+    def lossy(self, **options):
+        """A server that says nothing until it has been restarted."""
+        silent = [True]
+        server, client = self.connected(lambda r, t: [] if silent[0] else [answer(r)], **options)
+
+        def restart():
+            server.die()
+            silent[0] = False
+            server.live()
+
+        return server, client, restart
+
+    def test_draining_is_tried_again_and_the_next_server_answers(self):
+        server, client = self.serve(
+            lambda r, t: error(r, "DRAINING") if len(server.requests) < 4 else [answer(r)]
+        )
+        client.infer(IMAGE, "s", id="a")
+        self.assertEqual([r["id"] for r in server.requests], ["a"] * 4)
+
+    def test_draining_until_the_timeout_is_draining(self):
+        server, client = self.serve(lambda r, t: error(r, "DRAINING"), timeout=0.1)
+        with self.assertRaises(ttad.Draining):
+            client.infer(IMAGE, "s")
+
+    def test_silence_is_sent_again_under_the_same_id(self):
+        server, client = self.serve(
+            lambda r, t: [] if len(server.requests) < 3 else [answer(r)], try_timeout=0.03
+        )
+        x = np.ones((64, 3, 32, 32), np.float32)
+        client.infer(x, "s", id="a")
+        self.assertEqual([r["id"] for r in server.requests], ["a"] * 3)
+        self.assertEqual({raw[2] for raw in server.raw}, {x.tobytes()})
+
+    def test_what_a_dying_server_had_is_sent_to_the_next_one(self):
+        server, client, restart = self.lossy()
+        ids = [client.submit(IMAGE, "s") for _ in range(2)]
+        server.wait_requests(2)
+        restart()
+        self.assertEqual([client.result(i).id for i in ids], ids)
+        self.assertEqual([r["id"] for r in server.requests], ids * 2)
+
+    def test_a_rollback_that_may_have_been_done_is_not_sent_again(self):
+        for call in (
+            lambda: client.rollback("s"),
+            lambda: client.stream("s", "reset"),
+            lambda: client.load("m", "m.onnx"),
+            lambda: client.unload("m"),
+            lambda: client.drain(),
+        ):
+            server, client, restart = self.lossy(try_timeout=0.03)
+            timer = threading.Timer(0.15, restart)
+            timer.start()
+            with self.assertRaisesRegex(ttad.Disconnected, "it may have been carried out"):
+                call()
+            timer.join()
+            self.assertEqual(len(server.requests), 1)
+
+    def test_a_freeze_is_sent_again(self):
+        server, client = self.serve(
+            lambda r, t: [frames({"op": "freeze", "id": r["id"]})] if server.requests[1:] else [],
+            try_timeout=0.05,
+        )
+        client.freeze("s")
+        self.assertEqual(len(server.requests), 2)
+
+    def test_nothing_is_sent_twice_if_that_is_wanted(self):
+        server, client, restart = self.lossy(retry_busy=False, try_timeout=0.01)
+        request = client.submit(IMAGE, "s")
+        server.wait_requests(1)
+        restart()
+        with self.assertRaises(ttad.Disconnected):
+            client.result(request)
+        self.assertEqual(len(server.requests), 1)
+
+    def test_a_second_answer_is_not_taken_for_the_reply_to_its_labels(self):
+        def handler(r, t):
+            if r["op"] == "infer":
+                return [answer(r)]
+            joined = frames({"op": "feedback", "id": r["id"], "parameters": {"n": 2}})
+            return [answer(r), joined]
+
+        server, client = self.serve(handler)
+        client.infer(IMAGE, "s", id="a")
+        self.assertEqual(client.feedback("a", np.array([1, 2]), "s")["n"], 2)
+
+    def test_no_more_is_on_the_wire_than_there_is_credit_for(self):
+        waiting = []
+
+        def handler(r, t):
+            waiting.append(r)
+            most.append(len(waiting))
+            return [answer(waiting.pop(0), credit=3)] if len(waiting) == 3 else []
+
+        most = []
+        server, client = self.connected(handler)
+        ids = [client.submit(IMAGE, "s", timeout=2) for _ in range(30)]
+        server.wait_requests(8)
+        for i in ids[:20]:
+            client.result(i)
+        self.assertLessEqual(max(most), 8)
+
+    def test_a_request_that_waits_here_is_cancelled_here(self):
+        def handler(r, t):
+            return [frames({"op": "cancel", "id": r["id"]})] if r["op"] == "cancel" else []
+
+        server, client = self.connected(handler)
+        ids = [client.submit(IMAGE, "s") for _ in range(9)]
+        client.cancel(ids[-1], "s")
+        with self.assertRaises(ttad.Cancelled):
+            client.result(ids[-1])
+        self.assertNotIn(ids[-1], [r["id"] for r in server.requests])
+        self.assertEqual(server.requests[-1]["parameters"]["request_id"], ids[-1])
 
 
 class OtherOps(ClientTest):

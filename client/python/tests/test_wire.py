@@ -94,7 +94,7 @@ class Headers(unittest.TestCase):
             ("not json", reply(b"\xff\xfe{}")),
             ("not json", reply(b"[" * 200000)),
             ("json list", reply(b"[]")),
-            ("at most 262144", reply(b" " * (wire.MAX_HEADER + 1))),
+            ("at most 16777216", reply(b" " * (wire.MAX_REPLY + 1))),
             ("describes 1 tensors, the message has 0", reply(output())),
             ("describes 0 tensors, the message has 1", reply({}, six)),
             ("want a list", reply({"outputs": {"name": "logits"}}, six)),

@@ -1,51 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One DEALER socket with several requests under way, each with its own deadline."""
+"""One DEALER socket with several requests under way, each with its own deadline and its tries.
+
+A monitor beside the socket tells of a lost connection, with which everything is lost that was sent
+and not answered: it is sent again, under its id, as soon as there is a connection.
+"""
 
 from __future__ import annotations
 
+import random
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional, Union
 
 import zmq
 
-from .errors import BadArgument, BadReply, Busy, Closed, Timeout, TtadError, from_reply
+from .errors import BadArgument, BadReply, Busy, Cancelled, Closed, Disconnected, Draining
+from .errors import Timeout, TtadError, from_reply
 from .wire import Frame, Message, decode, decode_header
 
 COPY_BELOW = 64 * 1024  # bytes; smaller frames are cheaper to copy than to share
-BACKOFF_FIRST = 0.01  # seconds; doubles with every BUSY
-BACKOFF_MOST = 1.0
+CREDIT = 8  # requests on the wire, until the daemon has told
+PAUSE_FIRST, PAUSE_MOST = 0.01, 1.0  # seconds; the least pause doubles with every refusal
+TRY_MOST = 60.0
+HEARTBEAT_MS, HEARTBEAT_END_MS = 2000, 6000
+QUEUED, SENT, PAUSED = "queued", "sent", "paused"
+COUNTED = ("infer", "feedback", "stream")  # what takes credit: a worker answers it
 
 
-@dataclass
+@dataclass(eq=False)
 class _Pending:
+    op: str
     frames: List[Frame]
-    deadline: float  # monotonic seconds
-    retry: bool  # send again on BUSY
+    deadline: float  # monotonic seconds: give up
+    twice: bool  # may be sent again though it may have arrived
     share: bool  # the caller's memory may be sent from directly
-    again_at: Optional[float] = None  # after BUSY: when to send it again
-    unsent: bool = False  # there was no connection, or its queue was full
-    backoff: float = BACKOFF_FIRST
-    busy: Optional[Busy] = None  # the newest BUSY
+    try_seconds: float  # of the next try
+    state: str = QUEUED
+    due: float = 0.0  # sent: when this try counts as lost; paused: when to send it again
+    pause: float = PAUSE_FIRST
+    tries: int = 0
+    refusal: Optional[TtadError] = None  # the newest BUSY or DRAINING
     tracker: Optional[zmq.MessageTracker] = None
     result: Union[Message, TtadError, None] = None
 
 
 @dataclass
 class Channel:
-    """Requests out, replies in, in whatever order they come.  Belongs to one thread."""
+    """Requests out, replies in, in whatever order they come.  Belongs to one thread.
+
+    retry        send again what was refused for now, or lost
+    try_seconds  until the first try counts as lost; doubles each time
+    """
 
     context: zmq.Context
     endpoint: str
+    retry: bool = True
+    try_seconds: float = 5.0
     _socket: Optional[zmq.Socket] = field(default=None, init=False)
+    _monitor: Optional[zmq.Socket] = field(default=None, init=False)
+    _connected: bool = field(default=False, init=False)
+    _credit: int = field(default=CREDIT, init=False)
     _pending: Dict[str, _Pending] = field(default_factory=dict, init=False)
     _closed: bool = field(default=False, init=False)
     late: int = field(default=0, init=False)  # replies that nobody waited for any more
 
     def submit(
-        self, id: str, frames: List[Frame], timeout: float, retry: bool, share: bool
+        self,
+        id: str,
+        op: str,
+        frames: List[Frame],
+        timeout: float,
+        twice: bool = True,
+        share: bool = True,
     ) -> None:
-        """Send a request.  share: the caller does not touch the tensors until result() is back.
+        """Take a request to be sent.
+
+        twice   it may be carried out twice, or the daemon sees to it that it is not
+        share   the caller does not touch the tensors until result() is back
 
         Raises BadArgument when a request with that id is under way, Closed.
         """
@@ -53,30 +85,43 @@ class Channel:
             raise Closed("the client is closed", id=id)
         if id in self._pending:
             raise BadArgument(f"a request with id '{id}' is under way", id=id)
-        entry = _Pending(frames, time.monotonic() + timeout, retry, share)
+        entry = _Pending(op, frames, time.monotonic() + timeout, twice, share, self.try_seconds)
         if not share:
             entry.frames = [bytes(f) for f in frames]
+        self._open()
         self._pending[id] = entry
-        self._send(entry)
+        self._turn()
 
     def result(self, id: str) -> Message:
         """The reply to a request of submit(), waited for until its deadline.
 
-        Raises what the server answered, Timeout, BadReply; BadArgument for an unknown id.
+        Raises what the server answered, Timeout, Disconnected, BadReply; BadArgument for an
+        unknown id.
         """
         entry = self._pending.get(id)
         if entry is None:
             raise BadArgument(f"no request with id '{id}' is under way", id=id)
         try:
             while entry.result is None:
-                self._turn(id, entry)
+                self._turn()
+                if entry.result is None:
+                    self._sleep()
         except BaseException:
             self._forget(id, entry)
             raise
-        del self._pending[id]
+        self._forget(id, entry)
         if isinstance(entry.result, TtadError):
             raise entry.result
         return entry.result
+
+    def cancel(self, id: str) -> None:
+        """Do not send this one any more; one that is not on the wire ends with Cancelled."""
+        entry = self._pending.get(id)
+        if entry is None or entry.result is not None:
+            return
+        entry.twice = False
+        if entry.state != SENT:
+            entry.result = Cancelled("cancelled before it was sent", id=id)
 
     def close(self) -> None:
         """Drop what is under way and close the socket."""
@@ -84,60 +129,163 @@ class Channel:
         self._pending.clear()
         self._drop_socket()
 
-    def _turn(self, id: str, entry: _Pending) -> None:
-        """Send what is due again, then wait for a reply or for the next thing to do."""
-        now = time.monotonic()
-        if now >= entry.deadline:
-            if entry.busy is not None:
-                raise entry.busy
-            why = "nothing takes requests at" if entry.unsent else "no reply from"
-            raise Timeout(f"{why} {self.endpoint}", id=id)
-        for other in self._pending.values():
-            if other.again_at is not None and other.again_at <= now:
-                self._send(other)
-        due = [p.again_at for p in self._pending.values() if p.again_at is not None]
-        wait = min([entry.deadline, *due]) - now
-        unsent = [p for p in self._pending.values() if p.unsent]
-        events = zmq.POLLIN | (zmq.POLLOUT if unsent else 0)
-        ready = self._open().poll(max(1, int(wait * 1e3 + 0.999)), events)
-        if ready & zmq.POLLOUT and unsent:
-            self._send(unsent[0])
-        if ready & zmq.POLLIN:
-            self._receive()
+    # ---- a turn -----------------------------------------------------------------------------
 
-    def _receive(self) -> None:
-        frames = self._open().recv_multipart(zmq.NOBLOCK, copy=False)
+    def _open_requests(self) -> List[_Pending]:
+        return [p for p in self._pending.values() if p.result is None]
+
+    def _on_the_wire(self) -> int:
+        return sum(p.state == SENT and p.op in COUNTED for p in self._open_requests())
+
+    def _sendable(self) -> List[_Pending]:
+        """What is to be sent now, in order; credit for it is there."""
+        queued = [p for p in self._open_requests() if p.state == QUEUED]
+        room = self._credit - self._on_the_wire() if self.retry else len(queued)
+        counted = [p for p in queued if p.op in COUNTED][: max(0, room)]
+        return [p for p in queued if p.op not in COUNTED or p in counted]
+
+    def _turn(self) -> None:
+        """Hear, receive, expire and send what there is."""
+        self._open()
+        broke = self._hear()  # before anything goes over the next connection
+        while self._receive():
+            pass
+        if broke:
+            self._lost()  # but for what was still to be received
+        now = time.monotonic()
+        for id, entry in self._pending.items():
+            if entry.result is None:
+                self._expire(id, entry, now)
+        for entry in self._sendable():
+            if not self._send(entry):
+                break
+
+    def _sleep(self) -> None:
+        """Until something arrives, can be sent, or is due."""
+        waiting = self._open_requests()
+        due = [p.deadline for p in waiting] + [p.due for p in waiting if p.state != QUEUED]
+        poller = zmq.Poller()
+        poller.register(self._open(), zmq.POLLIN | (zmq.POLLOUT if self._sendable() else 0))
+        poller.register(self._monitor, zmq.POLLIN)
+        poller.poll(max(0, int((min(due) - time.monotonic()) * 1e3 + 0.999)))
+
+    def _expire(self, id: str, entry: _Pending, now: float) -> None:
+        if now >= entry.deadline:
+            if entry.state == PAUSED and entry.refusal is not None:
+                entry.result = entry.refusal
+            elif entry.state == QUEUED and not self._connected:
+                entry.result = Disconnected(f"nothing takes requests at {self.endpoint}", id=id)
+            elif entry.state == QUEUED:
+                entry.result = Timeout(f"other requests at {self.endpoint} have its credit", id=id)
+            else:
+                entry.result = Timeout(
+                    f"no reply from {self.endpoint}, sent {entry.tries} times", id=id
+                )
+        elif entry.state == PAUSED and now >= entry.due:
+            entry.state = QUEUED
+        elif entry.state == SENT and now >= entry.due:
+            entry.state = QUEUED
+            entry.try_seconds = min(2 * entry.try_seconds, TRY_MOST)
+
+    # ---- the connection ---------------------------------------------------------------------
+
+    def _hear(self) -> bool:
+        """What the monitor has told since the last time; True: the connection was lost."""
+        broke = False
+        while self._monitor is not None and self._monitor.poll(0):
+            event = self._monitor.recv_multipart()
+            self._connected = (
+                int.from_bytes(event[0][:2], sys.byteorder) == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            )
+            broke = broke or not self._connected
+        return broke
+
+    def _lost(self) -> None:
+        for id, entry in self._pending.items():
+            if entry.result is None and entry.state == SENT:
+                entry.state = QUEUED
+                if not (self.retry and entry.twice):
+                    entry.result = Disconnected(
+                        f"the connection to {self.endpoint} broke after '{entry.op}' was sent; "
+                        "it may have been carried out",
+                        id=id,
+                    )
+        self._credit = CREDIT
+
+    # ---- replies ----------------------------------------------------------------------------
+
+    def _receive(self) -> bool:
+        """Receive a message; False: there is none."""
+        try:
+            frames = self._open().recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
         parts = [f.buffer for f in frames]
-        header = decode_header(parts)
-        entry = self._pending.get(str(header.get("id", "")))
-        if entry is None and header.get("op") == "error" and not header.get("id"):
-            # The server could not even read the id.  It answers in order: it was the oldest.
-            entry = next((p for p in self._pending.values() if p.result is None), None)
+        try:
+            header = decode_header(parts)
+        except BadReply as e:
+            id = self._oldest()
+            if id is None:
+                self.late += 1
+            else:
+                e.id = id
+                self._pending[id].result = e
+            return True
+        self._judge(header, parts)
+        return True
+
+    def _judge(self, header: Dict[str, object], parts: List[memoryview]) -> None:
+        op, id = header.get("op"), str(header.get("id") or "")
+        if op == "error" and not id:
+            id = self._oldest() or ""
+        entry = self._pending.get(id)
+        if entry is not None and op != "error" and isinstance(op, str) and op != entry.op:
+            entry = None  # an answer that came twice, under an id whose labels are under way
         if entry is None or entry.result is not None:
             self.late += 1
-            return
-        entry.tracker = None
-        if header.get("op") == "error":
+        elif op == "error":
             self._refused(entry, from_reply(header))
-            return
+        else:
+            self._answered(id, entry, header, parts)
+
+    def _oldest(self) -> Optional[str]:
+        """What names no request was sent for the oldest: replies come in order, as a rule."""
+        return next(
+            (i for i, p in self._pending.items() if p.result is None and p.state == SENT), None
+        )
+
+    def _answered(
+        self, id: str, entry: _Pending, header: Dict[str, object], parts: List[memoryview]
+    ) -> None:
         try:
             entry.result = decode(parts)
         except BadReply as e:
-            e.id = str(header["id"])
+            e.id = id
             entry.result = e
+            return
+        said = header.get("parameters")
+        credit = said.get("credit") if isinstance(said, dict) else None
+        if isinstance(credit, int) and not isinstance(credit, bool):
+            self._credit = max(1, self._on_the_wire() + credit)
 
     def _refused(self, entry: _Pending, error: TtadError) -> None:
-        if not (isinstance(error, Busy) and entry.retry):
+        if not self.retry or not isinstance(error, (Busy, Draining)):
             entry.result = error
             return
-        entry.busy = error
-        entry.again_at = time.monotonic() + max(error.retry_after, entry.backoff)
-        entry.backoff = min(2 * entry.backoff, BACKOFF_MOST)
-        if entry.again_at >= entry.deadline:
+        # Pauses grow, and differ between clients that were refused together.
+        wait = max(error.retry_after if isinstance(error, Busy) else 0.0, entry.pause)
+        entry.refusal, entry.state = error, PAUSED
+        entry.due = time.monotonic() + wait * (1 + random.random() / 2)
+        entry.pause = min(2 * entry.pause, PAUSE_MOST)
+        if entry.due >= entry.deadline:
             entry.result = error
+        if isinstance(error, Busy):
+            self._credit = max(1, self._on_the_wire())
 
-    def _send(self, entry: _Pending) -> None:
-        entry.again_at, entry.unsent = None, False
+    # ---- sending ----------------------------------------------------------------------------
+
+    def _send(self, entry: _Pending) -> bool:
+        """False: there is no connection, or its queue is full."""
         large = any(len(f) >= COPY_BELOW for f in entry.frames)
         try:
             if entry.share and large:
@@ -147,17 +295,22 @@ class Channel:
             else:
                 self._open().send_multipart(entry.frames, zmq.NOBLOCK)
         except zmq.Again:
-            entry.unsent = True
+            return False
+        entry.tries += 1
+        entry.state = SENT
+        again = self.retry and entry.twice
+        entry.due = time.monotonic() + entry.try_seconds if again else entry.deadline
+        return True
 
     def _forget(self, id: str, entry: _Pending) -> None:
-        """Give up on a request.  If its memory is still being sent, the socket has to go."""
+        """Done with a request.  If its memory is still being sent, the socket has to go."""
         self._pending.pop(id, None)
         if entry.tracker is None or entry.tracker.done:
             return
+        if isinstance(entry.result, Message) and entry.tries == 1:
+            return  # what was answered has been read whole
         self._drop_socket()
-        for other in self._pending.values():
-            if other.result is None:
-                self._send(other)  # same id: the server does not adapt twice
+        self._lost()
 
     def _open(self) -> zmq.Socket:
         if self._socket is None:
@@ -168,15 +321,24 @@ class Channel:
             s.setsockopt(zmq.RCVHWM, 64)
             s.setsockopt(zmq.RECONNECT_IVL, 50)
             s.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+            s.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+            s.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_END_MS)
+            self._monitor = s.get_monitor_socket(
+                zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+            )
+            self._monitor.setsockopt(zmq.LINGER, 0)
+            self._socket = s
             try:
                 s.connect(self.endpoint)
             except zmq.ZMQError as e:
-                s.close(0)
+                self._drop_socket()
                 raise BadArgument(f"endpoint '{self.endpoint}': {e}") from None
-            self._socket = s
         return self._socket
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
             self._socket.close(0)
-            self._socket = None
+        self._socket = self._monitor = None
+        self._connected = False

@@ -107,14 +107,24 @@ def connect(
     timeout: float = 30.0,
     retry_busy: bool = True,
     name: str = "python",
+    try_timeout: float = 5.0,
 ) -> "Client":
     """A client of the daemon at these endpoints (ZeroMQ addresses; None: the daemon's defaults).
 
     timeout     seconds that every call waits at most, unless the call says otherwise
-    retry_busy  send again, under the same id, what the server was too busy for, until the timeout
+    retry_busy  False: send nothing twice (else see below)
+    try_timeout seconds until the first try counts as lost; doubles with each try
     name        who this is: the server records it with a rollback, a freeze, ...
 
-    Nothing is sent yet: a daemon that is not there shows as Timeout in the first call.
+    Nothing is sent yet: a daemon that is not there shows as Disconnected, a Timeout, in the first
+    call.
+
+    Until its timeout, a request is sent again under its id: after BUSY when the server says, after
+    DRAINING with growing pauses, as soon as the connection is back when it was lost, and when a try
+    brings no reply.  The server does not learn from an id twice; a second reply is dropped.  So a
+    restart of the daemon shows as a slow reply.  rollback(), stream(action="reset"), load(),
+    unload() and drain() are not safe to do twice: they are sent again only after a refusal, or when
+    they cannot have arrived; otherwise they raise Disconnected, or Timeout, and may have been done.
     """
     return Client(
         data or default_endpoint("data"),
@@ -123,6 +133,7 @@ def connect(
         timeout,
         retry_busy,
         name,
+        try_timeout,
     )
 
 
@@ -137,15 +148,15 @@ class Client:
         timeout: float = 30.0,
         retry_busy: bool = True,
         name: str = "python",
+        try_timeout: float = 5.0,
     ) -> None:
         self._context = zmq.Context()
-        self._data = Channel(self._context, data)
-        self._control = Channel(self._context, control)
+        self._data = Channel(self._context, data, retry_busy, try_timeout)
+        self._control = Channel(self._context, control, retry_busy, try_timeout)
         self._events = events
         self._timeout = timeout
-        self._retry = retry_busy
         self._name = name
-        self._prefix = secrets.token_hex(5)  # ids stay apart from those of an earlier run
+        self._prefix = secrets.token_hex(8)  # ids stay apart from those of an earlier run
         self._count = 0
         self._closed = False
         self._subscriptions: List[Events] = []
@@ -238,7 +249,9 @@ class Client:
     ) -> Dict[str, Any]:
         """Tell the true classes (integers, [n]) of an earlier request; returns the server's reply.
 
-        They are credited to the version that answered.  Raises TtadError as infer() does.
+        They are credited to the version that answered.  Raises TtadError as infer() does;
+        BadRequest: the id is not remembered, or has labels, which after a lost connection may mean
+        that the first try was taken.  Labels are never counted twice.
         """
         array = np.asarray(labels)
         if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -253,6 +266,15 @@ class Client:
             "inputs": [describe("label", array)],
         }
         return self._call(self._data, header, [array], timeout)
+
+    def cancel(self, id: str, stream: str) -> Dict[str, Any]:
+        """Drop a request that waits, here or in the server's queue: it ends with Cancelled.
+
+        One that is being computed is not stopped.  The reply's `state` is dropped, under_way or
+        unknown (to the server).
+        """
+        self._data.cancel(id)
+        return self._op(self._data, "cancel", stream_id=stream, request_id=id)
 
     # ---- control --------------------------------------------------------------------------
 
@@ -290,7 +312,7 @@ class Client:
         self, stream: str, version: Optional[str] = None, reason: Optional[str] = None
     ) -> Dict[str, Any]:
         """Go back to a version (None: the newest that is marked good, else the base)."""
-        return self._steer("rollback", stream, version=version, reason=reason)
+        return self._steer("rollback", stream, twice=False, version=version, reason=reason)
 
     def freeze(self, stream: str, reason: Optional[str] = None) -> Dict[str, Any]:
         """Answer from now on without learning."""
@@ -300,15 +322,36 @@ class Client:
         """Learn again."""
         return self._steer("thaw", stream, reason=reason)
 
+    def reload(self) -> Dict[str, Any]:
+        """Read configuration and policies again, all or nothing."""
+        return self._op(self._control, "reload", actor=self._name)
+
+    def load(self, model: str, path: str) -> Dict[str, Any]:
+        """Serve a model from a file of the daemon's machine."""
+        return self._op(
+            self._control, "load", twice=False, model=model, path=path, actor=self._name
+        )
+
+    def unload(self, model: str) -> Dict[str, Any]:
+        """Serve a model no more; its streams are answered with NO_MODEL."""
+        return self._op(self._control, "unload", twice=False, model=model, actor=self._name)
+
     def drain(self) -> Dict[str, Any]:
         """Finish what is queued, take no more, end."""
-        return self._op(self._control, "drain")
+        return self._op(self._control, "drain", twice=False)
 
     def stream(
         self, stream: str, action: str = "describe", policy: Optional[str] = None
     ) -> Dict[str, Any]:
         """open, close, reset or describe a stream."""
-        return self._op(self._data, "stream", stream_id=stream, action=action, policy=policy)
+        return self._op(
+            self._data,
+            "stream",
+            twice=action != "reset",
+            stream_id=stream,
+            action=action,
+            policy=policy,
+        )
 
     # ---- the rest -------------------------------------------------------------------------
 
@@ -377,20 +420,29 @@ class Client:
         if outputs:
             header["outputs"] = [{"name": name} for name in outputs]
         frames = encode(header, list(arrays.values()))
-        self._data.submit(request, frames, self._wait(timeout), self._retry, share)
+        self._data.submit(request, "infer", frames, self._wait(timeout), share=share)
         return request
 
     def _op(
-        self, channel: Channel, op: str, timeout: Optional[float] = None, **parameters: Any
+        self,
+        channel: Channel,
+        op: str,
+        timeout: Optional[float] = None,
+        twice: bool = True,
+        **parameters: Any,
     ) -> Dict[str, Any]:
         header: Header = {"op": op, "id": self._next_id()}
         given = _given(**parameters)
         if given:
             header["parameters"] = given
-        return self._call(channel, header, [], timeout)
+        return self._call(channel, header, [], timeout, twice)
 
-    def _steer(self, op: str, stream: str, **parameters: Any) -> Dict[str, Any]:
-        return self._op(self._control, op, stream_id=stream, actor=self._name, **parameters)
+    def _steer(
+        self, op: str, stream: str, twice: bool = True, **parameters: Any
+    ) -> Dict[str, Any]:
+        return self._op(
+            self._control, op, twice=twice, stream_id=stream, actor=self._name, **parameters
+        )
 
     def _list(self, op: str, **parameters: Any) -> List[Dict[str, Any]]:
         reply = self._op(self._control, op, **parameters)
@@ -400,12 +452,16 @@ class Client:
         return rows
 
     def _call(
-        self, channel: Channel, header: Header, tensors: List[np.ndarray], timeout: Optional[float]
+        self,
+        channel: Channel,
+        header: Header,
+        tensors: List[np.ndarray],
+        timeout: Optional[float],
+        twice: bool = True,
     ) -> Dict[str, Any]:
         """Send, wait, and give the reply as one flat dict."""
-        channel.submit(
-            header["id"], encode(header, tensors), self._wait(timeout), self._retry, share=True
-        )
+        frames = encode(header, tensors)
+        channel.submit(header["id"], header["op"], frames, self._wait(timeout), twice)
         reply = dict(channel.result(header["id"]).header)
         said = reply.pop("parameters", None)
         reply.pop("op", None)

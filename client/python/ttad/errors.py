@@ -9,8 +9,8 @@ from typing import Any, Dict, Type
 class TtadError(Exception):
     """The server refused a request, or the client could not complete it.
 
-    code      the server's code (BAD_SHAPE, BUSY, ...), or from here: TIMEOUT, BAD_REPLY,
-              BAD_ARGUMENT, CLOSED
+    code      the server's code (BAD_SHAPE, BUSY, ...), or from here: TIMEOUT, DISCONNECTED,
+              BAD_REPLY, BAD_ARGUMENT, CLOSED
     id        the request's id, "" where it is not known
     """
 
@@ -85,6 +85,19 @@ class Timeout(TtadError, TimeoutError):
     default_code = "TIMEOUT"
 
 
+class Disconnected(Timeout):
+    """Nothing takes requests at the endpoint; or the connection broke, and the request was one
+    that is not safe to send again (it may have been carried out)."""
+
+    default_code = "DISCONNECTED"
+
+
+class Cancelled(TtadError):
+    """cancel() dropped the request before it was computed."""
+
+    default_code = "CANCELLED"
+
+
 class BadReply(TtadError):
     """What came back is not a message of the protocol."""
 
@@ -117,6 +130,7 @@ _BY_CODE: Dict[str, Type[TtadError]] = {
     "WRONG_SHARD": WrongShard,
     "UNAUTHORIZED": Unauthorized,
     "INTERNAL": Internal,
+    "CANCELLED": Cancelled,
 }
 
 

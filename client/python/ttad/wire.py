@@ -14,7 +14,8 @@ import numpy as np
 from .errors import BadArgument, BadReply
 
 MAGIC = b"TTAD/1"
-MAX_HEADER = 256 * 1024  # bytes of JSON
+MAX_HEADER = 256 * 1024  # bytes of JSON in a request
+MAX_REPLY = 16 << 20  # and in a reply: the list of 1 000 streams is larger than a request may be
 EVENT_SEQ_BYTES = 8
 
 Frame = Union[bytes, memoryview]
@@ -90,8 +91,8 @@ def decode_header(frames: Sequence[Frame]) -> Header:
         raise BadReply(f"a message of {len(frames)} frames, want at least 2")
     if bytes(frames[0]) != MAGIC:
         raise BadReply(f"first frame is {bytes(frames[0][:16])!r}, want {MAGIC!r}")
-    if len(frames[1]) > MAX_HEADER:
-        raise BadReply(f"header of {len(frames[1])} bytes, at most {MAX_HEADER}")
+    if len(frames[1]) > MAX_REPLY:
+        raise BadReply(f"header of {len(frames[1])} bytes, at most {MAX_REPLY}")
     try:
         header = json.loads(bytes(frames[1]).decode("utf-8"))
     except (ValueError, RecursionError) as e:
