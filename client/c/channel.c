@@ -112,7 +112,7 @@ static int on_the_wire(const struct ttadi_channel *ch)
     int n = 0;
 
     for (const struct ttadi_request *r = ch->pending.first; r; r = r->next)
-        n += r->state == TTADI_SENT;
+        n += r->state == TTADI_SENT && r->counted;
     return n;
 }
 
@@ -136,6 +136,19 @@ struct ttadi_request *ttadi_channel_take(struct ttadi_channel *ch, const char *i
 bool ttadi_channel_has(const struct ttadi_channel *ch, const char *id)
 {
     return find(&ch->pending, id) || find(&ch->done, id);
+}
+
+void ttadi_channel_cancel(struct ttadi_channel *ch, const char *id)
+{
+    struct ttadi_request *r = find(&ch->pending, id);
+
+    if (!r)
+        return;
+    r->twice = false;
+    if (r->state == TTADI_SENT)
+        return;
+    (void)ttadi_reply_fail(r->reply, TTAD_CANCELLED, "cancelled while it waited to be sent");
+    end(ch, r);
 }
 
 /* ---- sockets ---------------------------------------------------------------------------- */
@@ -370,7 +383,7 @@ static void time_out(struct ttadi_channel *ch, struct ttadi_request *r)
         (void)ttadi_reply_fail(reply, TTAD_TIMEOUT, "no reply from %s, sent %d time%s",
                                ch->endpoint, reply->pub.tries, reply->pub.tries == 1 ? "" : "s");
     else if (r->state == TTADI_QUEUED && !ch->connected)
-        (void)ttadi_reply_fail(reply, TTAD_DISCONNECTED, "nobody takes requests at %s",
+        (void)ttadi_reply_fail(reply, TTAD_DISCONNECTED, "nothing takes requests at %s",
                                ch->endpoint);
     else if (r->state == TTADI_QUEUED)
         (void)ttadi_reply_fail(reply, TTAD_TIMEOUT, "%d other requests at %s have its credit",
@@ -415,16 +428,21 @@ static bool send_one(struct ttadi_channel *ch, struct ttadi_request *r, int64_t 
     return true;
 }
 
+static bool sendable(const struct ttadi_channel *ch, const struct ttadi_request *r, int on_wire)
+{
+    return r->state == TTADI_QUEUED && (!r->counted || on_wire < ch->credit);
+}
+
 static void send_queued(struct ttadi_channel *ch, int64_t now)
 {
     int n = on_the_wire(ch);
 
-    for (struct ttadi_request *r = ch->pending.first; r && n < ch->credit; r = r->next) {
-        if (r->state != TTADI_QUEUED)
+    for (struct ttadi_request *r = ch->pending.first; r; r = r->next) {
+        if (!sendable(ch, r, n))
             continue;
         if (!send_one(ch, r, now))
             return;
-        n++;
+        n += r->counted;
     }
 }
 
@@ -461,8 +479,9 @@ int64_t ttadi_channel_due(const struct ttadi_channel *ch)
 short ttadi_channel_events(const struct ttadi_channel *ch)
 {
     const struct ttadi_request *r = ch->pending.first;
+    const int n = on_the_wire(ch);
 
-    while (r && r->state != TTADI_QUEUED)
+    while (r && !sendable(ch, r, n))
         r = r->next;
-    return r && on_the_wire(ch) < ch->credit ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN;
+    return r ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN;
 }

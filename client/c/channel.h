@@ -27,6 +27,7 @@ struct ttadi_request {
     int nframes;
     bool tensors; // the reply is an answer
     bool twice;   // may be sent again though it may have arrived
+    bool counted; // takes credit: a worker of the daemon answers it
     enum ttadi_state state;
     int64_t due_us, until_us; // monotonic; the second: give up
     int64_t try_us, pause_us; // of the next try, the next pause
@@ -66,6 +67,9 @@ void ttadi_channel_turn(struct ttadi_channel *ch);
 /* The end of a request, NULL: not yet.  id NULL: of any.  ttadi_request_free() it. */
 struct ttadi_request *ttadi_channel_take(struct ttadi_channel *ch, const char *id);
 bool ttadi_channel_has(const struct ttadi_channel *ch, const char *id); // under way, or ended
+
+/* Do not send this one any more; one that is not on the wire ends with CANCELLED. */
+void ttadi_channel_cancel(struct ttadi_channel *ch, const char *id);
 
 /* When the next turn is due though nothing arrives; INT64_MAX: never. */
 int64_t ttadi_channel_due(const struct ttadi_channel *ch);

@@ -10,12 +10,12 @@
  * which would reach the daemon that was started in the place of the drained one. */
 static const struct {
     const char *name;
-    bool data, twice;
+    bool data, twice, counted;
 } ops[] = {
-    {"hello", true, true},      {"stream", true, true},     {"cancel", true, true},
-    {"ping", false, true},      {"status", false, true},    {"models", false, true},
-    {"streams", false, true},   {"snapshots", false, true}, {"snapshot", false, true},
-    {"freeze", false, true},    {"thaw", false, true},      {"reload", false, true},
+    {"hello", true, true},      {"stream", true, true, true}, {"cancel", true, true},
+    {"ping", false, true},      {"status", false, true},      {"models", false, true},
+    {"streams", false, true},   {"snapshots", false, true},   {"snapshot", false, true},
+    {"freeze", false, true},    {"thaw", false, true},        {"reload", false, true},
     {"log_level", false, true},
 };
 
@@ -61,6 +61,7 @@ static enum ttad_code call_op(struct ttad *c, const char *op, json_t *parameters
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (!strcmp(op, ops[i].name)) {
             ask.twice = ops[i].twice && !(action && !strcmp(action, "reset"));
+            ask.counted = ops[i].counted;
             ch = ops[i].data ? &c->data : ch;
         }
     return call(c, ch, &ask, json);
@@ -202,11 +203,16 @@ enum ttad_code ttad_stream(struct ttad *c, const char *stream, const char *actio
     return call_texts(c, "stream", texts, json);
 }
 
-enum ttad_code ttad_cancel(struct ttad *c, const char *id, const char *stream)
+enum ttad_code ttad_cancel(struct ttad *c, const char *id, const char *stream, char **json)
 {
     const char *const texts[] = {"stream_id", stream, "request_id", id, NULL};
 
-    return call_texts(c, "cancel", texts, NULL);
+    if (json)
+        *json = NULL;
+    if (!id || !*id || !stream || !*stream)
+        return ttadi_fail(c, TTAD_BAD_ARGUMENT, "cancel: wanted an id and a stream");
+    ttadi_channel_cancel(&c->data, id);
+    return call_texts(c, "cancel", texts, json);
 }
 
 enum ttad_code ttad_feedback(struct ttad *c, const char *id, const char *stream,
@@ -215,8 +221,13 @@ enum ttad_code ttad_feedback(struct ttad *c, const char *id, const char *stream,
     const struct ttad_tensor label = {
         .name = "label", .datatype = TTAD_INT64, .ndim = 1, .shape = &n, .data = labels};
     json_t *p = json_object();
-    struct ttadi_ask ask = {
-        .op = "feedback", .id = id, .parameters = p, .inputs = &label, .ninputs = 1, .twice = true};
+    struct ttadi_ask ask = {.op = "feedback",
+                            .id = id,
+                            .parameters = p,
+                            .inputs = &label,
+                            .ninputs = 1,
+                            .twice = true,
+                            .counted = true};
 
     if (json)
         *json = NULL;

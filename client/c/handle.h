@@ -29,7 +29,7 @@ struct ttadi_ask {
     const char *const *outputs;
     int noutputs;
     int64_t timeout_ms; // 0: the handle's
-    bool tensors, twice;
+    bool tensors, twice, counted;
 };
 
 /* Set what ttad_errno() and ttad_error() say; returns code. */

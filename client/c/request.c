@@ -189,6 +189,7 @@ enum ttad_code ttadi_encode(struct ttad *c, const struct ttadi_ask *ask, const c
     memcpy(r->op, ask->op, strlen(ask->op) + 1); // its length was checked
     r->tensors = ask->tensors;
     r->twice = ask->twice;
+    r->counted = ask->counted;
     *ret = r;
     return TTAD_OK;
 }

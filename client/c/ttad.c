@@ -41,7 +41,8 @@ static enum ttad_code read_request(struct ttad *c, const struct ttad_request *q,
                               .noutputs = q->noutputs,
                               .timeout_ms = q->timeout_ms,
                               .tensors = true,
-                              .twice = true};
+                              .twice = true,
+                              .counted = true};
     return TTAD_OK;
 }
 

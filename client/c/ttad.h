@@ -255,10 +255,12 @@ TTAD_API int ttad_pending(const struct ttad *c);
  * -1: there is none, NO_MEMORY. */
 TTAD_API int ttad_fd(struct ttad *c);
 
-/* Drop a request of this or another client that waits in the daemon's queue: it is answered with
- * CANCELLED.  One that is being computed is not stopped.  stream: where it went.
- * BAD_HEADER: no request of that id waits. */
-TTAD_API enum ttad_code ttad_cancel(struct ttad *c, const char *id, const char *stream);
+/* Drop a request that waits, here or in the daemon's queue: it ends with CANCELLED.  One that is
+ * being computed is not stopped.  stream: where it went.  *json (may be NULL): the reply, to
+ * ttad_free(); the state in its parameters is what the daemon found: dropped, under_way, unknown.
+ */
+TTAD_API enum ttad_code ttad_cancel(struct ttad *c, const char *id, const char *stream,
+                                    char **json);
 
 /* ---- labels, streams ---------------------------------------------------------------------- */
 

@@ -116,6 +116,17 @@ void fake_send_json(struct fake *f, const char *json)
     fake_send(f, 2, data, size);
 }
 
+void fake_send_json_to(struct fake *f, const char *format)
+{
+    const char *id = json_string_value(json_object_get(f->request, "id"));
+    const char *at = strstr(format, "%s");
+    char text[512];
+
+    assert_non_null(at);
+    (void)snprintf(text, sizeof text, "%.*s%s%s", (int)(at - format), format, id, at + 2);
+    fake_send_json(f, text);
+}
+
 void fake_refuse(struct fake *f, const char *code, int retry_after_ms)
 {
     const char *id = json_string_value(json_object_get(f->request, "id"));

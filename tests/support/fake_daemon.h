@@ -37,6 +37,8 @@ const char *fake_parameter(const struct fake *f, const char *key);
 void fake_send(struct fake *f, int n, const void *const *data, const long *size);
 void fake_send_json(struct fake *f, const char *json);
 
+void fake_send_json_to(struct fake *f, const char *format); // %s: the newest request's id
+
 /* Refuse the newest request. */
 void fake_refuse(struct fake *f, const char *code, int retry_after_ms);
 

@@ -50,7 +50,7 @@ class Killed(unittest.TestCase):
             before = client.infer(self.images[0], "s", policy="tent")
             client.snapshot("s")
             self.restart()
-            after = client.infer(self.images[1], "s")
+            after = client.infer(self.images[1], "s", policy="tent")
             self.assertEqual((before.step, after.step, after.engine), (0, 1, "tent"))
             self.assertNotEqual(client.hello()["boot_id"], first)
             client.freeze("s")

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,76 @@ static void expect(const char *id, enum ttad_code code)
     assert_string_equal(ttad_code_name(reply->code), ttad_code_name(code));
     assert_int_equal(*reply->error != '\0', code != TTAD_OK);
     ttad_reply_free(reply);
+}
+
+/* Calls that wait run in a thread of their own, while this one is the server.  The handle is that
+ * thread's until it has ended. */
+static pthread_t caller;
+static char *said;
+
+static void *do_rollback(void *ret)
+{
+    *(enum ttad_code *)ret = ttad_rollback(c, "cam-7", NULL, NULL, NULL);
+    return ret;
+}
+
+static void *do_reset(void *ret)
+{
+    *(enum ttad_code *)ret = ttad_stream(c, "cam-7", "reset", NULL, NULL);
+    return ret;
+}
+
+static void *do_load(void *ret)
+{
+    *(enum ttad_code *)ret = ttad_load(c, "m", "m.onnx", NULL);
+    return ret;
+}
+
+static void *do_unload(void *ret)
+{
+    *(enum ttad_code *)ret = ttad_unload(c, "m", NULL);
+    return ret;
+}
+
+static void *do_drain(void *ret)
+{
+    *(enum ttad_code *)ret = ttad_drain(c, NULL);
+    return ret;
+}
+
+static void *do_freeze(void *ret)
+{
+    *(enum ttad_code *)ret = ttad_freeze(c, "cam-7", NULL, NULL);
+    return ret;
+}
+
+static void *do_cancel(void *ret)
+{
+    *(enum ttad_code *)ret = ttad_cancel(c, "j", "cam-7", NULL);
+    return ret;
+}
+
+static void *do_feedback(void *ret)
+{
+    const int64_t labels[] = {3, 9};
+
+    *(enum ttad_code *)ret = ttad_feedback(c, "a", "cam-7", labels, 2, &said);
+    return ret;
+}
+
+static void start_call(void *(*run)(void *))
+{
+    static enum ttad_code code;
+
+    assert_int_equal(pthread_create(&caller, NULL, run, &code), 0);
+}
+
+static enum ttad_code end_call(void)
+{
+    void *code;
+
+    assert_int_equal(pthread_join(caller, &code), 0);
+    return *(enum ttad_code *)code;
 }
 
 /* ---- messages ----------------------------------------------------------------------------- */
@@ -615,7 +686,7 @@ static void a_daemon_that_is_not_there_is_told(void **state)
     q.timeout_ms = 100;
     assert_int_equal(ttad_infer(c, &q, &r), TTAD_DISCONNECTED);
     assert_null(r);
-    assert_contains(ttad_error(c), "nobody takes requests at ipc://");
+    assert_contains(ttad_error(c), "nothing takes requests at ipc://");
     assert_int_equal(ttad_errno(c), TTAD_DISCONNECTED);
 }
 
@@ -658,6 +729,100 @@ static void the_credit_follows_what_the_daemon_tells(void **state)
     for (n = 0; take(50); n++)
         ;
     assert_int_equal(n, 0);
+}
+
+static void a_request_that_waits_here_is_cancelled_here(void **state)
+{
+    struct ttad_reply *r;
+    char *json;
+
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        submit((char[]){(char)('a' + i), '\0'});
+    while (take(50))
+        ;
+    assert_int_equal(ttad_cancel(c, "j", "", &json), TTAD_BAD_ARGUMENT);
+    assert_null(json);
+    start_call(do_cancel);
+    assert_non_null(fake_take(&f, LONG));
+    assert_string_equal(fake_parameter(&f, "request_id"), "j");
+    fake_send_json_to(&f, "{\"op\":\"cancel\",\"id\":\"%s\"}");
+    assert_int_equal(end_call(), TTAD_OK);
+    assert_int_equal(ttad_result(c, "j", &r), TTAD_CANCELLED);
+    assert_null(r);
+}
+
+/* ---- what is not safe to do twice ------------------------------------------------------- */
+
+static void what_may_have_been_done_is_not_sent_again(void **state)
+{
+    static void *(*const calls[])(void *) = {do_rollback, do_reset, do_load, do_unload, do_drain};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        start_call(calls[i]);
+        assert_non_null(fake_take(&f, LONG));
+        assert_null(fake_take(&f, 100)); // three tries long
+        fake_die(&f);
+        assert_int_equal(end_call(), TTAD_DISCONNECTED);
+        assert_contains(ttad_error(c), "it may have been carried out");
+        fake_live(&f);
+        turn();
+        assert_null(fake_take(&f, 20));
+    }
+}
+
+static void what_was_refused_or_never_sent_is_sent_again(void **state)
+{
+    (void)state;
+    start_call(do_rollback);
+    for (int i = 0; i < 3; i++) {
+        assert_non_null(fake_take(&f, LONG));
+        fake_refuse(&f, i ? "DRAINING" : "BUSY", 1);
+    }
+    assert_non_null(fake_take(&f, LONG));
+    assert_string_equal(fake_parameter(&f, "actor"), "tester");
+    fake_send_json_to(&f, "{\"op\":\"rollback\",\"id\":\"%s\"}");
+    assert_int_equal(end_call(), TTAD_OK);
+    fake_die(&f);
+    start_call(do_rollback);
+    (void)poll(NULL, 0, 50);
+    fake_live(&f);
+    assert_non_null(fake_take(&f, LONG));
+    fake_send_json_to(&f, "{\"op\":\"rollback\",\"id\":\"%s\"}");
+    assert_int_equal(end_call(), TTAD_OK);
+}
+
+static void what_leaves_the_same_state_is_sent_again(void **state)
+{
+    char id[TTAD_ID_SIZE];
+
+    (void)state;
+    start_call(do_freeze);
+    (void)snprintf(id, sizeof id, "%s", fake_take(&f, LONG));
+    assert_string_equal(fake_take(&f, LONG), id);
+    fake_die(&f);
+    fake_live(&f);
+    assert_string_equal(fake_take(&f, LONG), id);
+    fake_send_json_to(&f, "{\"op\":\"freeze\",\"id\":\"%s\"}");
+    assert_int_equal(end_call(), TTAD_OK);
+}
+
+static void a_second_answer_is_not_taken_for_the_reply_to_its_labels(void **state)
+{
+    (void)state;
+    submit("a");
+    assert_non_null(take(LONG));
+    fake_answer(&f, "a", 1, -1);
+    expect("a", TTAD_OK);
+    start_call(do_feedback);
+    assert_string_equal(fake_take(&f, LONG), "a");
+    assert_int_equal(zmq_msg_size(&f.frames[2]), 16);
+    fake_answer(&f, "a", 1, -1);
+    fake_send_json_to(&f, "{\"op\":\"feedback\",\"id\":\"%s\",\"parameters\":{\"n\":2}}");
+    assert_int_equal(end_call(), TTAD_OK);
+    assert_contains(said, "\"n\":2");
+    ttad_free(said);
 }
 
 /* ---- the descriptor -------------------------------------------------------------------- */
@@ -915,6 +1080,11 @@ int main(void)
         TEST(a_daemon_that_is_not_there_is_told),
         TEST(no_more_is_on_the_wire_than_there_is_credit_for),
         TEST(the_credit_follows_what_the_daemon_tells),
+        TEST(a_request_that_waits_here_is_cancelled_here),
+        TEST_HASTY(what_may_have_been_done_is_not_sent_again),
+        TEST(what_was_refused_or_never_sent_is_sent_again),
+        TEST_HASTY(what_leaves_the_same_state_is_sent_again),
+        TEST(a_second_answer_is_not_taken_for_the_reply_to_its_labels),
         TEST(the_descriptor_tells_of_replies_until_they_are_taken),
         TEST_HASTY(the_descriptor_tells_when_to_send_again_and_when_time_is_up),
         TEST(the_descriptor_carries_requests_over_a_restart),
