@@ -31,6 +31,7 @@ static const struct tt_field limit_fields[] = {
     LIMIT(max_streams, "256", 1, 100000, "open streams"),
     LIMIT(queue_per_stream, "8", 1, 65536, "requests waiting for one stream; more are BUSY"),
     LIMIT(queue_total, "256", 1, 1048576, "requests waiting in all"),
+    LIMIT(queue_bytes, "134217728", 4096, 1099511627776.0, "and their bytes"),
     LIMIT(credit, "8", 1, 65536, "requests that a client may have under way"),
     LIMIT(replay_window, "64", 1, 4096,
           "newest ids of a stream; one that comes again is not learnt from"),
@@ -240,6 +241,10 @@ static void check_limits(struct reader *r, const struct tt_ynode *n, const struc
         tt_diag_error(r->d, n->line, n->col,
                       "limits: queue_per_stream %lld is above queue_total %lld",
                       (long long)l->queue_per_stream, (long long)l->queue_total);
+    if (l->max_message_bytes > l->queue_bytes)
+        tt_diag_error(r->d, n->line, n->col,
+                      "limits: max_message_bytes %lld is above queue_bytes %lld",
+                      (long long)l->max_message_bytes, (long long)l->queue_bytes);
 }
 
 static void check_memory(struct reader *r, const struct tt_ynode *n, const struct tt_limits *l)

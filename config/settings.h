@@ -24,7 +24,7 @@ struct tt_named { // a model or a policy
 struct tt_limits {
     int64_t max_message_bytes, memory_bytes, connections;
     int64_t max_batch_rows, max_streams;
-    int64_t queue_per_stream, queue_total, credit;
+    int64_t queue_per_stream, queue_total, queue_bytes, credit;
     int64_t replay_window, replay_bytes;
     int64_t drain_ms, stuck_ms, feedback_window_s;
     int64_t stream_bytes, ring_versions, snapshots_keep, journal_bytes;

@@ -6,10 +6,13 @@
 
 /* Credit: how many requests each client of a loop has under way.  The loop's thread only. */
 
-/* Count the job for its client; false: the client has no credit left, or memory ran out. */
+/* The client that sent the job; NULL: it has nothing under way. */
+struct tt_client *tt_clients_find(struct tt_loop *l, const struct tt_job *job);
+
+/* Count the job for its client; false: memory ran out. */
 bool tt_clients_take(struct tt_loop *l, struct tt_job *job);
 
-/* A request of that client is answered; NULL is nothing. */
-void tt_clients_return(struct tt_loop *l, struct tt_client *c);
+/* The job is answered: its client has that credit again.  A job without a client is nothing. */
+void tt_clients_return(struct tt_loop *l, struct tt_job *job);
 
 #endif

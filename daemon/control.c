@@ -2,11 +2,13 @@
 #include "daemon/control.h"
 #include "daemon/commands.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/gate.h"
 #include "daemon/input.h"
 #include "daemon/lanes.h"
+#include "daemon/metrics.h"
 #include "daemon/reply.h"
 #include "daemon/serve.h"
 
@@ -123,6 +125,31 @@ static json_t *reasons_json(struct tt_daemon *d)
     return list;
 }
 
+/* Batches, by why nothing was learnt from them; and requests that were given up. */
+static void count_batches(const struct tt_daemon *d, json_t *o)
+{
+    struct tt_counts *c = calloc(1, sizeof *c);
+    int64_t batches[TT_NSKIPS] = {0}, requests[TT_NWIRES] = {0};
+    json_t *skipped = json_object();
+
+    if (c)
+        tt_metrics_read(d->metrics, c);
+    for (int k = 0; c && k <= TT_SERIES; k++)
+        for (int i = 0; i < TT_NSKIPS; i++)
+            batches[i] += c->series[k].batches[i];
+    for (int k = 0; c && k <= TT_NASKS; k++)
+        for (int i = 0; i < TT_NWIRES; i++)
+            requests[i] += c->requests[k][i];
+    free(c);
+    for (int i = TT_SKIP_NONE + 1; i < TT_NSKIPS; i++)
+        if (batches[i])
+            json_object_set_new(skipped, tt_skip_name((enum tt_skip)i), json_integer(batches[i]));
+    json_object_set_new(o, "adapted", json_integer(batches[TT_SKIP_NONE]));
+    json_object_set_new(o, "skipped", skipped);
+    json_object_set_new(o, "late", json_integer(requests[TT_WIRE_DEADLINE]));
+    json_object_set_new(o, "cancelled", json_integer(requests[TT_WIRE_CANCELLED]));
+}
+
 static json_t *status_json(struct tt_daemon *d)
 {
     struct counted c = {.states = json_object()};
@@ -147,6 +174,7 @@ static json_t *status_json(struct tt_daemon *d)
     json_object_set_new(o, "refused", json_integer(atomic_load(&d->refused)));
     json_object_set_new(o, "busy", json_integer(atomic_load(&d->busy)));
     json_object_set_new(o, "unroutable", json_integer(atomic_load(&d->unroutable)));
+    count_batches(d, o);
     json_object_set_new(o, "record", record_json(d));
     return o;
 }

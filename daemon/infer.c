@@ -2,11 +2,13 @@
 #include "daemon/serve.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "daemon/input.h"
+#include "daemon/line.h"
 #include "daemon/loop.h"
-#include "daemon/replays.h"
 #include "daemon/reply.h"
+#include "daemon/tell.h"
 #include "policies/policy.h"
 
 static json_t *outputs_json(int64_t rows, int64_t classes, size_t bytes)
@@ -48,17 +50,49 @@ static void answer_infer(struct tt_job *job, const struct tt_batch *b, const str
     tt_reply_json(job, o);
 }
 
-/* Why this batch is not to be learnt from, as far as the daemon knows; TT_SKIP_NONE: it may be. */
-static enum tt_skip judge_job(const struct tt_job *job, enum tt_replayed replayed, int64_t now_us)
+/* ---- whether there is time --------------------------------------------------------------- */
+
+/* Microseconds until the job's deadline; INT64_MAX: it has none. */
+static int64_t time_left(const struct tt_job *job)
 {
-    const int64_t deadline = job->request.deadline_ms * 1000;
+    const int64_t deadline_us = job->request.deadline_ms * 1000;
+
+    return deadline_us ? deadline_us - (tt_now_us() - job->arrived_us) : INT64_MAX;
+}
+
+/* Learning makes way for answers from the time on when more waits than the policy allows, until
+ * enough of it is done. */
+static bool is_browned(struct tt_worker *w, struct tt_lane *lane)
+{
+    const struct tt_brownout_options *o = &lane->stream->policy->brownout;
+    const int64_t ms = tt_line_waiting_us(w, NULL) / 1000;
+    const bool was = lane->browned;
+    char text[TT_LINE_BYTES];
+
+    lane->browned = o->queue_ms && ms > (was ? o->clear_ms : o->queue_ms);
+    if (lane->browned == was)
+        return was;
+    (void)snprintf(text, sizeof text, "brown-out %s: %" PRId64 " ms of work wait, %s %" PRId64,
+                   was ? "ends" : "begins", ms, was ? "not more than" : "more than",
+                   was ? o->clear_ms : o->queue_ms);
+    tt_tell_event(lane->stream, "brownout", was ? "info" : "warning", "daemon", tt_now_ms(), text);
+    return lane->browned;
+}
+
+/* Why this batch is not to be learnt from, as far as the daemon knows; TT_SKIP_NONE: it may be. */
+static enum tt_skip judge_job(struct tt_worker *w, const struct tt_job *job,
+                              enum tt_replayed replayed, int64_t rows)
+{
+    const int64_t left = time_left(job);
 
     if (replayed == TT_REPLAY_KNOWN)
         return TT_SKIP_REPLAYED;
-    if (deadline && now_us - job->arrived_us > deadline)
+    if (left <= 0 || (left < INT64_MAX && left < tt_line_expect(w, job->lane, rows, true)))
         return TT_SKIP_DEADLINE;
-    return TT_SKIP_NONE;
+    return is_browned(w, job->lane) ? TT_SKIP_BUDGET : TT_SKIP_NONE;
 }
+
+/* ---- the batch --------------------------------------------------------------------------- */
 
 /* Run the batch of a job that was read into x. */
 static void step(struct tt_worker *w, struct tt_job *job, enum tt_replayed replayed,
@@ -66,7 +100,7 @@ static void step(struct tt_worker *w, struct tt_job *job, enum tt_replayed repla
 {
     struct tt_lane *lane = job->lane;
     const int64_t now_us = tt_now_us();
-    const enum tt_skip why = judge_job(job, replayed, now_us);
+    const enum tt_skip why = judge_job(w, job, replayed, rows);
     const size_t bytes = (size_t)(rows * lane->stream->classes) * sizeof(float);
     float *logits = (float *)tt_arena_alloc(&job->arena, bytes, 1);
     struct tt_batch b = {.id = job->request.id,
@@ -91,8 +125,34 @@ static void step(struct tt_worker *w, struct tt_job *job, enum tt_replayed repla
         job->ntensor = bytes;
         answer_infer(job, &b, &r);
         tt_replays_keep(lane->replays, job, r.adapted);
+        tt_line_saw(w, lane, rows, r.adapt_us > 0, tt_now_us() - now_us);
     }
     tt_worker_show(w, lane, tt_now_us() - now_us, false);
+}
+
+/* Answer without a pass, if that is what there is to say. */
+static bool answer_at_once(struct tt_worker *w, struct tt_job *job, enum tt_replayed replayed)
+{
+    const struct tt_lane *lane = job->lane;
+    const int64_t left = time_left(job);
+    struct tt_refusal r;
+
+    if (replayed == TT_REPLAY_ANSWERED)
+        return true;
+    if (replayed == TT_REPLAY_OTHER) {
+        (void)tt_refuse(&r, TT_WIRE_BAD_HEADER,
+                        "id '%s' was answered for another batch; an id names one batch",
+                        job->request.id);
+    } else if (left <= 0 && job->request.refuse_late) {
+        (void)tt_refuse(&r, TT_WIRE_DEADLINE,
+                        "its turn came %" PRId64 " ms after its deadline of %" PRId64 " ms",
+                        -left / 1000, job->request.deadline_ms);
+    } else if (!tt_input_check(&job->request, lane->model, lane->stream->policy,
+                               w->daemon->settings->limits.max_batch_rows, &r)) {
+        return false;
+    }
+    tt_reply_refusal(job, &r);
+    return true;
 }
 
 /* Answers and gives the job back; then does what could wait. */
@@ -101,26 +161,11 @@ void tt_serve_infer(struct tt_worker *w, struct tt_job *job)
     struct tt_lane *lane = job->lane;
     struct tt_plan *plan = NULL;
     const enum tt_replayed replayed = tt_replays_find(lane->replays, job);
-    struct tt_refusal refusal;
     struct tt_err err;
     int64_t rows;
     float *x;
 
-    if (replayed == TT_REPLAY_ANSWERED) {
-        tt_loop_answer(job);
-        return;
-    }
-    if (replayed == TT_REPLAY_OTHER) {
-        (void)tt_refuse(&refusal, TT_WIRE_BAD_HEADER,
-                        "id '%s' was answered for another batch; an id names one batch",
-                        job->request.id);
-        tt_reply_refusal(job, &refusal);
-        tt_loop_answer(job);
-        return;
-    }
-    if (tt_input_check(&job->request, lane->model, lane->stream->policy,
-                       w->daemon->settings->limits.max_batch_rows, &refusal)) {
-        tt_reply_refusal(job, &refusal);
+    if (answer_at_once(w, job, replayed)) {
         tt_loop_answer(job);
         return;
     }

@@ -20,6 +20,7 @@ struct tt_client {
     struct tt_client *next; // of its bucket, or of the free ones
     unsigned char id[8];
     size_t nid;
+    int64_t bytes, expect_us; // of these, the loop's own
     atomic_int outstanding;
 };
 
@@ -48,6 +49,8 @@ struct tt_job {
     size_t charged;             // to it
     struct tt_request request;
     uint64_t print;                 // of its tensors; 0: not taken yet
+    int64_t bytes;                  // of its frames, while it is admitted
+    int64_t expect_us;              // that it will take; 0: not known
     int64_t arrived_us, arrived_ms; // monotonic, wall
     enum tt_wire code;              // of the answer
     const char *header;             // the answer: JSON, and one tensor

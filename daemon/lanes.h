@@ -4,6 +4,8 @@
 
 #include "daemon/daemon.h"
 #include "daemon/job.h"
+#include "daemon/pace.h"
+#include "daemon/turns.h"
 
 /*
  * A lane is a stream as the daemon sees it: which model, policy and worker it has, its queue, and
@@ -20,6 +22,7 @@ struct tt_face { // what others may know of a stream without asking its worker
 };
 
 struct tt_replays; // answers given, for requests that come twice
+struct tt_pending;
 
 struct tt_lane {
     struct tt_lane *next; // of its bucket
@@ -27,10 +30,14 @@ struct tt_lane {
     struct tt_worker *worker;
     atomic_int refs;    // jobs that hold it
     atomic_int waiting; // data requests queued or under way
+    int64_t held;       // bytes of these; the data loop's own
     /* under the worker's lock */
-    struct tt_job *head, *tail, *urgent, *urgent_tail;
-    bool runnable;
-    struct tt_lane *next_run;
+    struct tt_job *head, *tail; // requests that wait
+    struct tt_turn turn;        // among the worker's lanes
+    struct tt_pace pace;
+    int64_t waiting_us;                 // expected, of the requests that wait
+    char running[TTAD_WIRE_ID_MAX + 1]; // id of the one that is being worked on
+    bool due;                           // an update that follows an answer is to be made
     struct tt_face face;
     char model_name[TTAD_WIRE_NAME_MAX + 1], policy_name[TTAD_WIRE_NAME_MAX + 1]; // as configured
     /* the worker's own */
@@ -38,6 +45,8 @@ struct tt_lane {
     struct tt_served_model *model;
     struct tt_served_policy *policy;
     struct tt_replays *replays;
+    struct tt_pending *pending; // an update that follows an answer; NULL: none
+    bool browned;               // nothing is learnt while too much waits
 };
 
 TT_MUST_CHECK enum tt_code tt_lanes_new(struct tt_daemon *d, struct tt_lanes **ret,

@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "daemon/clients.h"
+#include "daemon/admit.h"
 #include "daemon/control.h"
 #include "daemon/gate.h"
 #include "daemon/lanes.h"
@@ -32,6 +32,7 @@ enum tt_code tt_loop_new(struct tt_daemon *d, enum tt_door door, struct tt_loop 
                           .name = data ? "data" : "control",
                           .door = door,
                           .most = data ? (int)s->limits.queue_total : MAX_CONTROL,
+                          .most_held = data ? s->limits.queue_bytes : s->limits.max_message_bytes,
                           .credit = data ? (int)s->limits.credit : MAX_CONTROL,
                           .stop = -1};
     tt_arena_init(&l->arena, 0);
@@ -54,7 +55,7 @@ void tt_loop_answer(struct tt_job *job)
     tt_mailbox_put(&job->loop->done, job);
 }
 
-static void finish(struct tt_loop *l, struct tt_job *job)
+void tt_loop_finish(struct tt_loop *l, struct tt_job *job)
 {
     atomic_fetch_add(&l->daemon->answered, 1);
     tt_metrics_answer(l->daemon->metrics, job);
@@ -67,12 +68,8 @@ static void send_done(struct tt_loop *l)
     struct tt_job *job;
 
     while ((job = tt_mailbox_take(&l->done))) {
-        l->outstanding--;
-        tt_clients_return(l, job->client);
-        if (l->door == TT_DOOR_DATA)
-            atomic_fetch_sub(&job->lane->waiting, 1);
-        tt_lane_drop(job->lane);
-        finish(l, job);
+        tt_admit_leave(l, job);
+        tt_loop_finish(l, job);
     }
 }
 
@@ -91,78 +88,19 @@ static void refuse(struct tt_loop *l, struct tt_job *job, const struct tt_refusa
 {
     atomic_fetch_add(r->code == TT_WIRE_BUSY ? &l->daemon->busy : &l->daemon->refused, 1);
     tt_reply_refusal(job, r);
-    finish(l, job);
-}
-
-/* About how long a stream with that many requests waiting is busy. */
-static int64_t retry_ms(struct tt_lane *lane, int waiting)
-{
-    int64_t us;
-
-    pthread_mutex_lock(&lane->worker->lock);
-    us = lane->face.step_us;
-    pthread_mutex_unlock(&lane->worker->lock);
-    us = us * waiting / 1000;
-    return us < 10 ? 10 : us > 5000 ? 5000 : us;
-}
-
-static enum tt_wire find_lane(struct tt_loop *l, struct tt_job *job, struct tt_refusal *r)
-{
-    const struct tt_request *q = &job->request;
-
-    if (q->ask == TT_ASK_INFER || (q->ask == TT_ASK_STREAM && q->action == TT_STREAM_OPEN))
-        return tt_lanes_open(l->daemon->lanes, q, &job->lane, r);
-    job->lane = tt_lanes_find(l->daemon->lanes, q->stream);
-    if (!job->lane)
-        return tt_refuse(r, TT_WIRE_NO_STREAM, "stream '%s' is not known", q->stream);
-    return TT_WIRE_OK;
-}
-
-/* Queues are bounded: in all, per client, per stream. */
-static enum tt_wire admit(struct tt_loop *l, struct tt_job *job, struct tt_refusal *r)
-{
-    const int64_t most = l->daemon->settings->limits.queue_per_stream;
-    int waiting;
-
-    if (l->outstanding >= l->most) {
-        (void)tt_refuse(r, TT_WIRE_BUSY, "%d requests wait, the limit is %d", l->outstanding,
-                        l->most);
-        r->retry_after_ms = 50;
-        return r->code;
-    }
-    if (!tt_clients_take(l, job)) {
-        (void)tt_refuse(r, TT_WIRE_BUSY, "%d requests of this client wait, its credit is %d",
-                        l->credit, l->credit);
-        r->retry_after_ms = 20;
-        return r->code;
-    }
-    if (find_lane(l, job, r))
-        return r->code;
-    waiting = l->door == TT_DOOR_DATA ? atomic_load(&job->lane->waiting) : 0;
-    if (waiting >= most) {
-        (void)tt_refuse(r, TT_WIRE_BUSY, "%d requests wait for stream '%s', the limit is %" PRId64,
-                        waiting, job->lane->name, most);
-        r->retry_after_ms = retry_ms(job->lane, waiting);
-    }
-    return waiting >= most ? TT_WIRE_BUSY : TT_WIRE_OK;
+    tt_loop_finish(l, job);
 }
 
 static void hand_over(struct tt_loop *l, struct tt_job *job)
 {
     struct tt_refusal r = {.code = TT_WIRE_OK};
 
-    if (admit(l, job, &r)) {
-        tt_clients_return(l, job->client);
-        job->client = NULL;
-        if (job->lane)
-            tt_lane_drop(job->lane);
+    if (tt_admit(l, job, &r)) {
         refuse(l, job, &r);
         return;
     }
-    l->outstanding++;
-    if (l->door == TT_DOOR_DATA)
-        atomic_fetch_add(&job->lane->waiting, 1);
     tt_worker_give(job->lane->worker, job, l->door == TT_DOOR_CONTROL);
+    job->client->expect_us += job->expect_us; // it comes back to this thread
 }
 
 static void take_job(struct tt_loop *l, struct tt_job *job)
@@ -178,8 +116,11 @@ static void take_job(struct tt_loop *l, struct tt_job *job)
     else if (job->came_bytes > limit)
         (void)tt_refuse(&r, TT_WIRE_TOO_LARGE, "message has %" PRIu64 " bytes, the limit is %zu",
                         job->came_bytes, limit);
-    if (!r.code && job->lane == NULL && tt_control_here(l, job))
-        finish(l, job);
+    if (!r.code && job->request.ask == TT_ASK_CANCEL) {
+        tt_admit_cancel(l, job);
+        tt_loop_finish(l, job);
+    } else if (!r.code && tt_control_here(l, job))
+        tt_loop_finish(l, job);
     else if (!r.code && atomic_load(&l->daemon->draining)) {
         (void)tt_refuse(&r, TT_WIRE_DRAINING, "the daemon is stopping");
         refuse(l, job, &r);

@@ -20,6 +20,7 @@ struct tt_loop {
     struct tt_mailbox inbox; // what the gate received
     struct tt_mailbox done;  // answered by workers
     int outstanding, most;   // jobs under way; more are BUSY
+    int64_t held, most_held; // bytes of these
     int credit;              // that a client has
     int64_t drain_us;        // when draining ends; 0: not draining
     struct tt_beat beat;
@@ -39,6 +40,9 @@ void tt_loop_run(struct tt_loop *l);
 /* The control loop, in a thread. */
 TT_MUST_CHECK enum tt_code tt_loop_start(struct tt_loop *l, struct tt_err *err);
 void tt_loop_stop(struct tt_loop *l);
+
+/* Send the answer of a job and free it.  The loop's thread only. */
+void tt_loop_finish(struct tt_loop *l, struct tt_job *job);
 
 /* Give an answered job back to its loop, which sends the answer and frees it.  Any thread. */
 void tt_loop_answer(struct tt_job *job);

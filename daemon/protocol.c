@@ -216,6 +216,19 @@ static enum tt_wire read_deadline(const json_t *p, struct tt_request *ret, struc
     return TT_WIRE_OK;
 }
 
+static enum tt_wire read_on_deadline(const json_t *p, struct tt_request *ret, struct tt_refusal *r)
+{
+    char text[TTAD_WIRE_ID_MAX + 1] = "frozen";
+
+    if (take_text(p, "parameters.", "on_deadline", text, sizeof text - 1, r))
+        return r->code;
+    ret->refuse_late = !strcmp(text, "refuse");
+    if (!ret->refuse_late && strcmp(text, "frozen") != 0)
+        return tt_refuse(r, TT_WIRE_BAD_HEADER,
+                         "parameters.on_deadline: '%.64s' is not one of frozen|refuse", text);
+    return TT_WIRE_OK;
+}
+
 /* What stands outside inputs and outputs. */
 static enum tt_wire read_words(const json_t *root, struct tt_request *ret, struct tt_refusal *r)
 {
@@ -233,7 +246,9 @@ static enum tt_wire read_words(const json_t *root, struct tt_request *ret, struc
         take_text(p, "parameters.", "policy", ret->policy, max, r) ||
         take_text(p, "parameters.", "version", ret->version, max, r) ||
         take_text(p, "parameters.", "actor", ret->actor, max, r) ||
-        take_text(p, "parameters.", "reason", ret->reason, max, r) || read_deadline(p, ret, r))
+        take_text(p, "parameters.", "reason", ret->reason, max, r) ||
+        take_text(p, "parameters.", "request_id", ret->target, TTAD_WIRE_ID_MAX, r) ||
+        read_deadline(p, ret, r) || read_on_deadline(p, ret, r))
         return r->code;
     if (asks[ret->ask].stream && !*ret->stream)
         return tt_refuse(r, TT_WIRE_BAD_HEADER, "parameters.stream_id is missing; op '%s' wants it",
@@ -241,6 +256,9 @@ static enum tt_wire read_words(const json_t *root, struct tt_request *ret, struc
     if (ret->ask == TT_ASK_FEEDBACK && !*ret->id)
         return tt_refuse(r, TT_WIRE_BAD_HEADER,
                          "id is missing; op 'feedback' wants the id of the request it labels");
+    if (ret->ask == TT_ASK_CANCEL && !*ret->target)
+        return tt_refuse(r, TT_WIRE_BAD_HEADER,
+                         "parameters.request_id is missing; op 'cancel' wants the id to drop");
     if (ret->ask == TT_ASK_STREAM)
         return read_action(action, ret, r);
     return TT_WIRE_OK;

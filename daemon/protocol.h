@@ -23,6 +23,7 @@
     X(TT_WIRE_NO_STREAM, "NO_STREAM")   \
     X(TT_WIRE_BUSY, "BUSY")             \
     X(TT_WIRE_DEADLINE, "DEADLINE")     \
+    X(TT_WIRE_CANCELLED, "CANCELLED")   \
     X(TT_WIRE_DRAINING, "DRAINING")     \
     X(TT_WIRE_NOT_FINITE, "NOT_FINITE") \
     X(TT_WIRE_INTERNAL, "INTERNAL")
@@ -51,6 +52,7 @@ enum tt_door { TT_DOOR_DATA = 1, TT_DOOR_CONTROL = 2, TT_DOOR_BOTH = 3 };
     X(TT_ASK_INFER, "infer", TT_DOOR_DATA, 1, 1)            \
     X(TT_ASK_FEEDBACK, "feedback", TT_DOOR_DATA, 1, 1)      \
     X(TT_ASK_STREAM, "stream", TT_DOOR_DATA, 1, 0)          \
+    X(TT_ASK_CANCEL, "cancel", TT_DOOR_DATA, 1, 0)          \
     X(TT_ASK_STATUS, "status", TT_DOOR_CONTROL, 0, 0)       \
     X(TT_ASK_MODELS, "models", TT_DOOR_CONTROL, 0, 0)       \
     X(TT_ASK_STREAMS, "streams", TT_DOOR_CONTROL, 0, 0)     \
@@ -93,7 +95,9 @@ struct tt_request {
     char version[TTAD_WIRE_NAME_MAX + 1];
     char actor[TTAD_WIRE_NAME_MAX + 1], reason[TTAD_WIRE_NAME_MAX + 1];
     enum tt_stream_action action;
-    int64_t deadline_ms; // from arrival; 0: none
+    char target[TTAD_WIRE_ID_MAX + 1]; // of cancel: the request
+    int64_t deadline_ms;               // from arrival; 0: none
+    bool refuse_late;                  // past its deadline it is of no use
     int ninputs;
     struct tt_wire_tensor inputs[TTAD_WIRE_TENSORS];
     int noutputs; // 0: all

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/capture.h"
+#include "daemon/line.h"
 #include "daemon/metrics.h"
 #include "daemon/replays.h"
 #include "daemon/resume.h"
@@ -15,75 +16,6 @@
 
 #define FIRST_LIMIT 32  // rows of the smallest plan
 #define KNOWN       512 // versions that the record is asked for
-
-void tt_worker_give(struct tt_worker *w, struct tt_job *job, bool urgent)
-{
-    struct tt_lane *lane = job->lane;
-    struct tt_job **head = urgent ? &lane->urgent : &lane->head;
-    struct tt_job **tail = urgent ? &lane->urgent_tail : &lane->tail;
-
-    job->next = NULL;
-    pthread_mutex_lock(&w->lock);
-    if (*tail)
-        (*tail)->next = job;
-    else
-        *head = job;
-    *tail = job;
-    if (!lane->runnable) {
-        lane->runnable = true;
-        lane->next_run = NULL;
-        if (w->run_tail)
-            w->run_tail->next_run = lane;
-        else
-            w->run = lane;
-        w->run_tail = lane;
-    }
-    pthread_cond_signal(&w->wake);
-    pthread_mutex_unlock(&w->lock);
-}
-
-static struct tt_job *pop(struct tt_job **head, struct tt_job **tail)
-{
-    struct tt_job *job = *head;
-
-    if (job) {
-        *head = job->next;
-        if (!*head)
-            *tail = NULL;
-    }
-    return job;
-}
-
-/* The next job, of the lane whose turn it is; NULL: there is none, and it is time to stop. */
-static struct tt_job *next_job(struct tt_worker *w)
-{
-    struct tt_job *job = NULL;
-    struct tt_lane *lane;
-
-    pthread_mutex_lock(&w->lock);
-    while (!w->run && !w->stop)
-        pthread_cond_wait(&w->wake, &w->lock);
-    lane = w->run;
-    if (lane) {
-        w->run = lane->next_run;
-        if (!w->run)
-            w->run_tail = NULL;
-        job = pop(&lane->urgent, &lane->urgent_tail);
-        if (!job)
-            job = pop(&lane->head, &lane->tail);
-        lane->next_run = NULL;
-        lane->runnable = lane->urgent || lane->head;
-        if (lane->runnable) {
-            if (w->run_tail)
-                w->run_tail->next_run = lane;
-            else
-                w->run = lane;
-            w->run_tail = lane;
-        }
-    }
-    pthread_mutex_unlock(&w->lock);
-    return job;
-}
 
 void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, bool closed)
 {
@@ -371,15 +303,18 @@ static bool close_lane(void *arg, struct tt_lane *lane)
 static void *run(void *arg)
 {
     struct tt_worker *w = arg;
-    struct tt_job *job;
+    struct tt_task task;
 
     tt_log_name(w->name);
     tt_metrics_join(w->daemon->metrics, TT_TALLY_WORKERS + w->index);
     omp_set_num_threads((int)w->daemon->settings->threads_per_worker);
-    while ((job = next_job(w))) {
-        tt_beat_busy(&w->beat, tt_now_us());
-        tt_serve_job(w, job);
+    while (tt_line_next(w, &task)) {
+        const int64_t start_us = tt_now_us();
+
+        tt_beat_busy(&w->beat, start_us);
+        tt_serve_job(w, task.job);
         tt_beat_idle(&w->beat, tt_now_us());
+        tt_line_done(w, &task, tt_now_us() - start_us);
     }
     tt_lanes_each(w->daemon->lanes, close_lane, w);
     for (int i = 0; i < TT_WORKER_PLANS; i++)
@@ -392,6 +327,9 @@ enum tt_code tt_worker_start(struct tt_worker *w, struct tt_daemon *d, int index
                              struct tt_err *err)
 {
     *w = (struct tt_worker){.daemon = d, .index = index};
+    w->turns.line = TT_NEW(&d->arena, d->settings->limits.max_streams, struct tt_turn *);
+    if (!w->turns.line)
+        return tt_fail(err, TT_ENOMEM, "%s: out of memory", w->name);
     w->answers.most = (size_t)(d->settings->limits.replay_bytes / d->settings->workers);
     (void)snprintf(w->name, sizeof w->name, "worker %d", index);
     pthread_mutex_init(&w->lock, NULL);

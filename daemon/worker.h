@@ -8,8 +8,7 @@
 
 /*
  * A worker is a thread that owns streams.  It takes turns between those that have something to do,
- * one job at a time, and does a stream's jobs in the order they came; orders of people (control
- * ops) go first.  Nobody else touches a stream.
+ * one job at a time (daemon/line.h).  Nobody else touches a stream.
  */
 #define TT_WORKER_PLANS 16 // compiled plans that a worker keeps
 
@@ -28,7 +27,11 @@ struct tt_worker {
     pthread_t thread;
     pthread_mutex_t lock; // of the queues and the faces of its lanes
     pthread_cond_t wake;
-    struct tt_lane *run, *run_tail; // lanes that have jobs, in turn
+    struct tt_job *urgent, *urgent_tail; // orders of people
+    struct tt_turns turns;               // lanes that have something to do
+    struct tt_lane *serving;             // out of line meanwhile
+    int64_t waiting_us;                  // expected, of all jobs that wait
+    struct tt_pace pace;                 // of all lanes, for those that have none yet
     bool stop;
     int lanes; // it was given; under the lock of all lanes
     struct tt_beat beat;
@@ -43,7 +46,7 @@ struct tt_worker {
 TT_MUST_CHECK enum tt_code tt_worker_start(struct tt_worker *w, struct tt_daemon *d, int index,
                                            struct tt_err *err);
 
-/* Hand over a job of a lane of this worker; urgent ones go before the others of their stream. */
+/* Hand over a job of a lane of this worker; urgent ones go before all others. */
 void tt_worker_give(struct tt_worker *w, struct tt_job *job, bool urgent);
 
 /* Do what is queued, write snapshots of what has adapted since the last one, end the thread. */

@@ -19,8 +19,8 @@ static const struct tt_field head_fields[] = {
 };
 
 static const char *const other_keys[] = {
-    "select", "stats",    "objective", "optimizer", "reset",   "predict", "preprocess",
-    "guards", "recovery", "monitor",   "snapshots", "capture", NULL};
+    "select", "stats",    "objective", "optimizer", "reset",   "predict",  "preprocess",
+    "guards", "recovery", "monitor",   "snapshots", "capture", "brownout", NULL};
 
 static const struct tt_field preprocess_fields[] = {
     TT_F(TT_FFLOAT, struct tt_preprocess, scale, "0.00392156862745098", 1e-9, 1e9, 0,
@@ -61,6 +61,14 @@ static const struct tt_field capture_fields[] = {
          "on: inputs are kept beside the record, for ttad replay"),
     TT_F(TT_FINT, struct tt_capture_options, max_bytes, "268435456", 1048576, 1e15, 0,
          "of a stream's files together; the oldest go"),
+    {0},
+};
+
+static const struct tt_field brownout_fields[] = {
+    TT_F(TT_FINT, struct tt_brownout_options, queue_ms, "5000", 0, 86400e3, 0,
+         "with more work than this waiting for the worker nothing is learnt; 0: never so"),
+    TT_F(TT_FINT, struct tt_brownout_options, clear_ms, "2500", 0, 86400e3, 0,
+         "until no more than this waits"),
     {0},
 };
 
@@ -181,6 +189,20 @@ static void read_watch(const struct tt_ynode *tree, struct tt_policy *p, struct 
     tt_fields_read(capture_fields, tt_yaml_get(tree, "capture"), NULL, &p->capture, d);
 }
 
+static void read_brownout(const struct tt_ynode *tree, struct tt_brownout_options *ret,
+                          struct tt_diags *d)
+{
+    const struct tt_ynode *n = tt_yaml_get(tree, "brownout"), *clear = tt_yaml_get(n, "clear_ms");
+
+    if (!tt_fields_read(brownout_fields, n, NULL, ret, d))
+        return;
+    if (!clear)
+        ret->clear_ms = ret->queue_ms / 2;
+    else if (ret->clear_ms > ret->queue_ms)
+        tt_diag_error(d, clear->line, clear->col, "clear_ms: %lld is above queue_ms %lld",
+                      (long long)ret->clear_ms, (long long)ret->queue_ms);
+}
+
 static bool has_objective(const struct tt_method *m)
 {
     for (int i = 0; i < m->nuses; i++)
@@ -295,6 +317,8 @@ static void print_policy(const struct tt_policy *p, struct tt_out *o)
     tt_fields_print(snapshot_fields, &p->snapshots, 2, o);
     tt_outf(o, "capture:\n");
     tt_fields_print(capture_fields, &p->capture, 2, o);
+    tt_outf(o, "brownout:\n");
+    tt_fields_print(brownout_fields, &p->brownout, 2, o);
 }
 
 static struct tt_policy *read_tree(const char *file, const struct tt_ynode *tree,
@@ -315,6 +339,7 @@ static struct tt_policy *read_tree(const char *file, const struct tt_ynode *tree
     read_preprocess(tree, &p->preprocess, d);
     read_guards(tree, &p->guard, arena, d);
     read_watch(tree, p, d);
+    read_brownout(tree, &p->brownout, d);
     if (d->errors > errors)
         return NULL;
     tt_method_check(tree, &p->method, d);

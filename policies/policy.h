@@ -16,6 +16,7 @@
  *     preprocess                                how images become inputs
  *     guards, recovery                          rules, and what follows a trip (monitor/rule.h)
  *     monitor, snapshots, capture               what is measured, what is kept
+ *     brownout                                  when learning makes way for answers
  */
 #define TT_POLICY_NAME  64                // bytes of a name, with its NUL
 #define TT_POLICY_BYTES ((size_t)1 << 20) // of a file, at most
@@ -44,6 +45,11 @@ struct tt_capture_options {
     int64_t max_bytes; // of a stream's files together; the oldest go
 };
 
+struct tt_brownout_options {
+    int64_t queue_ms; // of work that waits, from which on nothing is learnt; 0: never
+    int64_t clear_ms; // of work that waits, until which nothing is learnt again
+};
+
 struct tt_policy {
     const char *name; // `name`, else the file's without folder and ending
     const char *file; // as it was given
@@ -56,6 +62,7 @@ struct tt_policy {
     struct tt_monitor_options monitor;
     struct tt_snapshot_options snapshots;
     struct tt_capture_options capture;
+    struct tt_brownout_options brownout;
 };
 
 /* The policy of a text; NULL: it has mistakes, which are in d.  Warnings leave a policy.

@@ -16,8 +16,11 @@
  *
  * What an op wants beside tensors stands in "parameters":
  *   hello      client, client_version
- *   infer      stream_id, policy (used when the stream opens), deadline_ms
+ *   infer      stream_id, policy (used when the stream opens), deadline_ms, on_deadline
+ *              (frozen|refuse)
  *   feedback   stream_id; id is that of the request that the labels are for
+ *   cancel     stream_id, request_id: drops what waits under that id, which is answered with
+ *              CANCELLED; "state" of the reply: dropped|under_way|unknown
  *   stream     action (open|close|reset|describe), stream_id, policy
  *   snapshot, snapshots, rollback (version), freeze, thaw: stream_id; actor, reason
  *   ping, status, models, streams, drain: nothing

@@ -82,7 +82,8 @@ static const struct bad {
      "outputs"},
     {"{\"op\":\"ping\",\"id\":5}", -1, 1, TT_WIRE_BAD_HEADER, "id is a number, wanted a string"},
     {"{\"op\":\"infr\"}", -1, 1, TT_WIRE_BAD_HEADER,
-     "op 'infr' is not known; the data socket answers hello, ping, infer, feedback, stream"},
+     "op 'infr' is not known; the data socket answers hello, ping, infer, feedback, stream, "
+     "cancel"},
     {"{\"op\":\"export\"}", -1, 2, TT_WIRE_BAD_HEADER,
      "op 'export' is not known; the control socket answers hello, ping, status, models, streams, "
      "snapshot, snapshots, rollback, freeze, thaw, drain"},

@@ -221,7 +221,10 @@ static void a_flood_is_busy_and_what_was_taken_is_answered(void **state)
     } cases[] = {
         {"{credit: 6, queue_per_stream: 64, queue_total: 64}", "its credit is 6", 6},
         {"{credit: 64, queue_per_stream: 4, queue_total: 64}", "for stream 'a', the limit is 4", 4},
-        {"{credit: 64, queue_per_stream: 5, queue_total: 5}", "requests wait, the limit is 5", 5},
+        {"{credit: 64, queue_per_stream: 8, queue_total: 8}", "what is left is for others", 4},
+        {"{credit: 64, queue_per_stream: 64, queue_total: 64, queue_bytes: 210000, "
+         "max_message_bytes: 100000}",
+         "bytes), what is left is for others", 2},
     };
 
     (void)state;

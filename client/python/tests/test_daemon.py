@@ -42,15 +42,15 @@ models:
 policies:
 {policies}
 threads_per_worker: 1
-limits: {{max_batch_rows: 64}}
+limits: {limits}
 """
 
 
 class Daemon:
     """ttad serve in a temporary folder, ended by its own process id."""
 
-    def __init__(self, policies=None, env=None):
-        """Policies by name, as YAML; env: beside the environment."""
+    def __init__(self, policies=None, limits="{max_batch_rows: 64}", env=None):
+        """Policies by name, as YAML; limits as a YAML map; env: beside the environment."""
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="ttad-test-"))
         self.env = env or {}
         policies = policies or {p: POLICY.format(preset=p) for p in ("source", "tent")}
@@ -58,7 +58,9 @@ class Daemon:
             (self.dir / f"{name}.yaml").write_text(text)
         rows = "\n".join(f"  - {{name: {name}, path: {name}.yaml}}" for name in policies)
         self.config = config = self.dir / "ttad.yaml"
-        config.write_text(CONFIG.format(dir=f"ipc://{self.dir}", model=MODEL, policies=rows))
+        config.write_text(
+            CONFIG.format(dir=f"ipc://{self.dir}", model=MODEL, policies=rows, limits=limits)
+        )
         self.log = self.dir / "log"
         self.start()
 

@@ -59,5 +59,123 @@ class Retries(unittest.TestCase):
             self.assertTrue(client.infer(self.batch(1), "s", policy="tent", id="a").adapted)
 
 
+def policy(**more):
+    lines = ["version: 1", "preset: tent", "preprocess: {layout: nhwc}"]
+    return "\n".join(lines + [f"{key}: {value}" for key, value in more.items()]) + "\n"
+
+
+@unittest.skipUnless(PROGRAM.exists(), f"{PROGRAM} is not built")
+class InTime(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.images = np.load(IMAGES)[:320]
+
+    def serve(self, limits="{}", **more):
+        self.daemon = Daemon({"tent": policy(**more)}, limits)
+        self.addCleanup(self.daemon.end)
+        client = self.daemon.client(retry_busy=False)
+        self.addCleanup(client.close)
+        return client
+
+    def test_a_batch_past_its_deadline_is_answered_and_not_learnt_from_or_refused(self):
+        client = self.serve()
+        client.infer(self.images[:64], "s")
+        before = [client.submit(self.images[:64], "s") for _ in range(4)]
+        late = client.submit(self.images[:64], "s", deadline_ms=1)
+        useless = client.submit(self.images[:64], "s", deadline_ms=1, on_deadline="refuse")
+        in_time = client.submit(self.images[:64], "s", deadline_ms=60000, on_deadline="refuse")
+        self.assertTrue(all(client.result(i).adapted for i in before))
+        answer = client.result(late)
+        self.assertEqual((answer.adapted, answer.skipped, answer.step), (False, "deadline", 5))
+        with self.assertRaisesRegex(ttad.DeadlineMissed, "after its deadline of 1 ms"):
+            client.result(useless)
+        self.assertTrue(client.result(in_time).adapted)
+        status = client.status()
+        self.assertEqual((status["late"], status["skipped"]), (1, {"deadline": 1}))
+
+    def test_a_batch_whose_update_would_take_too_long_is_not_learnt_from(self):
+        client = self.serve("{max_batch_rows: 256}")
+        x = self.images[:256]
+        for _ in range(2):
+            client.infer(x, "s")
+        answers = [client.infer(x, "s", deadline_ms=2) for _ in range(3)]
+        self.assertEqual({a.skipped for a in answers}, {"deadline"})
+        self.assertTrue(client.infer(x, "s", deadline_ms=60000).adapted)
+
+    def test_a_request_that_waits_is_dropped(self):
+        client = self.serve("{max_batch_rows: 256}")
+        client.infer(self.images[:1], "s")
+        ids = [client.submit(self.images[:128], "s") for _ in range(5)]
+        states = {i: client.cancel(i, "s") for i in ids[2:4] + ["nobody"]}
+        self.assertEqual(list(states.values()), ["dropped", "dropped", "unknown"])
+        for i in ids[2:4]:
+            with self.assertRaises(ttad.Cancelled):
+                client.result(i)
+        self.assertEqual([client.result(i).step for i in (ids[0], ids[1], ids[4])], [1, 2, 3])
+        self.assertEqual(client.cancel(ids[0], "s"), "unknown")
+        self.assertEqual(client.status()["cancelled"], 2)
+        with self.assertRaises(ttad.NotFound):
+            client.cancel("x", "nobody")
+        # its id may be used for good: nothing was done under it
+        self.assertTrue(client.infer(self.images[:1], "s", id=ids[2]).adapted)
+
+    def test_answers_go_on_without_learning_while_too_much_waits(self):
+        client = self.serve(
+            "{max_batch_rows: 256, credit: 64, queue_per_stream: 64}",
+            brownout="{queue_ms: 1, clear_ms: 0}",
+        )
+        client.infer(self.images[:64], "s")
+        ids = [client.submit(self.images[:64], "s") for _ in range(8)]
+        skipped = [client.result(i).skipped for i in ids]
+        self.assertEqual(set(skipped), {"", "budget"})
+        self.assertEqual(skipped[-1], "")  # nothing waits behind the last
+        self.assertGreaterEqual(skipped.count("budget"), 5)
+        self.assertEqual(client.status()["skipped"]["budget"], skipped.count("budget"))
+        self.assertTrue(client.infer(self.images[:64], "s").adapted)
+
+    def test_a_flood_leaves_turns_and_room_for_others(self):
+        client = self.serve(
+            "{max_batch_rows: 256, credit: 64, queue_per_stream: 40, queue_total: 40}",
+            brownout="{queue_ms: 0}",
+        )
+        streams = [f"flood-{k}" for k in range(4)]
+        for stream in streams + ["calm"]:
+            client.infer(self.images[:64], stream)
+        client.infer(self.images[:1], "calm")
+        busy, done, waiting = 0, 0, []
+        with self.daemon.client(retry_busy=False) as flood:
+
+            def top_up():
+                nonlocal busy, done
+                for i in waiting[:]:
+                    if flood._data._pending[i].result is not None:
+                        waiting.remove(i)
+                        try:
+                            flood.result(i)
+                            done += 1
+                        except ttad.Busy as e:
+                            self.assertGreater(e.retry_after, 0)
+                            busy += 1
+                while len(waiting) < 32:
+                    waiting.append(flood.submit(self.images[:64], streams[len(waiting) % 4]))
+
+            flood.hello()  # it is connected
+            for _ in range(12):
+                top_up()
+                calm = client.infer(self.images[:1], "calm")  # never Busy
+                self.assertTrue(calm.adapted)
+                while flood._data._open().poll(0):
+                    flood._data._receive()
+            top_up()
+            self.assertGreater(busy, 0)  # the flood asked for more than its share
+            # In turn, each calm batch would have waited for four of the flood's.
+            self.assertLess(done, 2.5 * 12)
+            for i in waiting:
+                try:
+                    flood.result(i)
+                except ttad.Busy:
+                    pass
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -171,6 +171,7 @@ class Client:
         policy: Optional[str] = None,
         id: Optional[str] = None,
         deadline_ms: Optional[int] = None,
+        on_deadline: Optional[str] = None,
         input_name: str = "",
         scale: Optional[float] = None,
         mean: Optional[Sequence[float]] = None,
@@ -184,12 +185,13 @@ class Client:
         stream            whose parameters answer, and learn
         model, policy     None: the only model; the policy of the stream, or the server's default
         id                names the request; the same id again is not learnt from twice
-        deadline_ms       the server gives up after that long; None: never
+        deadline_ms       after that long, or if it would take longer, nothing is learnt; None: never
+        on_deadline       past the deadline: "frozen" (None) answers still, "refuse" does not
         scale, mean, std  (x * scale - mean) / std is done by the server, mean and std per channel
         outputs           names of the outputs wanted; none: all
 
-        Raises TtadError: BadRequest, NotFound, Busy, DeadlineMissed, Draining, Timeout, BadReply,
-        BadArgument.
+        Raises TtadError: BadRequest, NotFound, Busy, DeadlineMissed, Cancelled, Draining, Timeout,
+        BadReply, BadArgument.
         """
         request = self._infer(
             x,
@@ -198,6 +200,7 @@ class Client:
             policy,
             id,
             deadline_ms,
+            on_deadline,
             input_name,
             scale,
             mean,
@@ -216,6 +219,7 @@ class Client:
         policy: Optional[str] = None,
         id: Optional[str] = None,
         deadline_ms: Optional[int] = None,
+        on_deadline: Optional[str] = None,
         input_name: str = "",
         scale: Optional[float] = None,
         mean: Optional[Sequence[float]] = None,
@@ -231,6 +235,7 @@ class Client:
             policy,
             id,
             deadline_ms,
+            on_deadline,
             input_name,
             scale,
             mean,
@@ -243,6 +248,14 @@ class Client:
     def result(self, id: str) -> Answer:
         """Wait for the answer to a submit(), in any order; each can be had once."""
         return answer_of(self._data.result(id))
+
+    def cancel(self, id: str, stream: str, timeout: Optional[float] = None) -> str:
+        """Drop a request that waits for its turn; whose result() then raises Cancelled.
+
+        Returns "dropped"; "under_way": too late, it is answered; "unknown": answered, or not there.
+        """
+        reply = self._op(self._data, "cancel", timeout, stream_id=stream, request_id=id)
+        return str(reply.get("state", ""))
 
     def feedback(
         self, id: str, labels: np.ndarray, stream: str, timeout: Optional[float] = None
@@ -396,6 +409,7 @@ class Client:
         policy: Optional[str],
         id: Optional[str],
         deadline_ms: Optional[int],
+        on_deadline: Optional[str],
         input_name: str,
         scale: Optional[float],
         mean: Optional[Sequence[float]],
@@ -414,7 +428,7 @@ class Client:
         header["id"] = request
         header["parameters"] = {
             "stream_id": stream,
-            **_given(policy=policy, deadline_ms=deadline_ms),
+            **_given(policy=policy, deadline_ms=deadline_ms, on_deadline=on_deadline),
         }
         header["inputs"] = [describe(name, array, how) for name, array in arrays.items()]
         if outputs:

@@ -55,6 +55,12 @@ class DeadlineMissed(TtadError):
     default_code = "DEADLINE"
 
 
+class Cancelled(TtadError):
+    """The request was dropped by a cancel() before its turn came; nothing was done for it."""
+
+    default_code = "CANCELLED"
+
+
 class Draining(TtadError):
     """The server is shutting down and takes no new requests."""
 
@@ -126,6 +132,7 @@ _BY_CODE: Dict[str, Type[TtadError]] = {
     "NO_STREAM": NotFound,
     "BUSY": Busy,
     "DEADLINE": DeadlineMissed,
+    "CANCELLED": Cancelled,
     "DRAINING": Draining,
     "WRONG_SHARD": WrongShard,
     "UNAUTHORIZED": Unauthorized,
