@@ -275,6 +275,11 @@ enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o, stru
     *ret = (struct tt_ordered){.to_step = s->versions.serving.step};
     memcpy(ret->from, from.name, sizeof ret->from);
     memcpy(ret->to, s->versions.serving.name, sizeof ret->to);
+    if (what.to && from.state != TT_VERSION_BASE) { // its number is not given again
+        if (from.step > to.step)
+            from.state = TT_VERSION_SUSPECT;
+        tt_tell_version(s, &from, "it served when a person went back", NULL);
+    }
     ret->decision_id = tt_tell_number(s);
     if (what.to)
         s->decision = ret->decision_id;

@@ -302,6 +302,8 @@ enum tt_code tt_stream_resume(struct tt_stream *s, const struct tt_plan *plan,
         find_lost(s, known, now_ms);
         resume_all(&r, &scan);
         tt_arena_release(&r.arena);
+        if (known->decision > s->decision) // what is journaled from now on is newer than that
+            s->decision = known->decision;
         say(&r, scan.n, text);
         s->told = s->guard.state;
     }

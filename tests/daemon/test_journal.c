@@ -168,6 +168,25 @@ static void a_journal_from_before_a_rollback_does_not_serve(void **state)
     tt_stream_free(t);
 }
 
+/* Closing takes the journal; what comes after it is newer than the decisions of the record. */
+static void a_journal_from_after_a_rollback_serves(void **state)
+{
+    struct tt_stream *s = learnt(3), *t;
+    char text[TT_LINE_BYTES];
+
+    (void)state;
+    assert_int_equal(unlink(path), 0);
+    t = resumed(7, text);
+    (void)rig_step(&rig, t, plan, 3);
+    tt_stream_free(s);
+    s = t;
+    t = resumed(7, text);
+    assert_contains(text, " from the journal");
+    assert_string_equal(t->versions.serving.name, s->versions.serving.name);
+    tt_stream_free(s);
+    tt_stream_free(t);
+}
+
 static void write_bytes(const char *bytes, size_t n)
 {
     FILE *f = fopen(path, "wb");
@@ -375,6 +394,7 @@ int main(void)
         TEST(checkpoints_go_on_soaking_after_a_kill),
         TEST(an_order_is_journaled_before_it_is_told),
         TEST(a_journal_from_before_a_rollback_does_not_serve),
+        TEST(a_journal_from_after_a_rollback_serves),
         TEST(a_damaged_journal_falls_back_and_says_so),
         TEST(what_is_no_journal_is_not_taken_for_one),
         TEST(another_methods_journal_starts_from_the_source),
