@@ -36,11 +36,15 @@ static size_t held(const struct tt_arena *a)
 
 static struct tt_block *add_block(struct tt_arena *a, size_t bytes)
 {
-    const size_t twice = a->head ? 2 * a->head->size : FIRST_BLOCK;
-    const size_t grown = twice < MOST_BLOCK ? twice : MOST_BLOCK;
-    size_t size = bytes > grown ? bytes : grown;
+    size_t size = a->used / 2; // by half of what there is
     struct tt_block *b;
 
+    if (size < FIRST_BLOCK)
+        size = FIRST_BLOCK;
+    if (size > MOST_BLOCK)
+        size = MOST_BLOCK;
+    if (size < bytes)
+        size = bytes;
     if (a->limit) {
         size_t have = held(a);
 

@@ -20,19 +20,22 @@
 static const char *make_salt(struct tt_arena *arena, const struct tt_model *model,
                              const struct tt_policy *policy)
 {
+    struct tt_arena scratch;
     struct tt_hash h;
-    char hex[TT_HASH_HEX + 1];
+    char hex[TT_HASH_HEX + 1] = "";
     struct tt_out out;
 
-    tt_out_init(&out, arena);
+    tt_arena_init(&scratch, 0);
+    tt_out_init(&out, &scratch);
     tt_method_print(&policy->method, &out);
-    if (!tt_out_text(&out))
-        return NULL;
-    tt_hash_init(&h);
-    tt_hash_add(&h, model->hash, strlen(model->hash));
-    tt_hash_add(&h, tt_out_text(&out), strlen(tt_out_text(&out)));
-    tt_hash_end(&h, hex);
-    return tt_arena_strndup(arena, hex, TT_HASH_HEX);
+    if (tt_out_text(&out)) {
+        tt_hash_init(&h);
+        tt_hash_add(&h, model->hash, strlen(model->hash));
+        tt_hash_add(&h, tt_out_text(&out), strlen(tt_out_text(&out)));
+        tt_hash_end(&h, hex);
+    }
+    tt_arena_release(&scratch);
+    return *hex ? tt_arena_strndup(arena, hex, TT_HASH_HEX) : NULL;
 }
 
 static enum tt_code fill(struct tt_stream *s, const struct tt_stream_spec *spec, struct tt_err *err)

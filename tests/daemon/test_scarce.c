@@ -312,6 +312,7 @@ static void learn(int batches)
 {
     for (int i = 0; i < batches; i++)
         (void)rig_step(&rig, stream, plan, turn++);
+    tt_stream_trim(stream, 0); // so that nothing is there yet for the next one
     memcpy(before, stream->versions.serving.name, sizeof before);
 }
 
