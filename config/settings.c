@@ -41,7 +41,7 @@ static const struct tt_field limit_fields[] = {
     LIMIT(stuck_ms, "60000", 100, 86400000,
           "a thread at one piece of work for longer is stuck: not live, no watchdog pings, ms"),
     LIMIT(feedback_window_s, "3600", 0, 31536000, "age of an answer that still takes labels, s"),
-    LIMIT(stream_bytes, "50331648", 1048576, 1ll << 46,
+    LIMIT(stream_bytes, "41943040", 1048576, 1ll << 46,
           "memory that open streams share, bytes; each keeps what it needs to answer"),
     LIMIT(ring_versions, "16", 2, 1024, "versions of a stream that are kept in memory"),
     LIMIT(snapshots_keep, "10", 1, 100000, "newest snapshots of a stream that stay on the disk"),

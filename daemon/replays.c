@@ -7,10 +7,15 @@
 
 struct tt_kept {
     struct tt_replay what;
-    struct tt_arena arena;         // of the answer
-    struct tt_kept *older, *newer; // of the pool
-    const char *header;            // NULL: the answer is not kept
-    const void *tensor;
+    struct tt_answer *answer; // NULL: not kept
+};
+
+struct tt_answer {
+    struct tt_arena arena;           // owns it
+    struct tt_kept *of;              // whose answer it is
+    struct tt_answer *older, *newer; // of the pool
+    const char *header;
+    const void *tensor; // NULL: none
     size_t nheader, ntensor;
 };
 
@@ -41,42 +46,50 @@ struct tt_replays *tt_replays_new(int window, struct tt_replay_pool *pool)
 
 static void drop_answer(struct tt_replay_pool *p, struct tt_kept *k)
 {
-    if (!k->header)
+    struct tt_answer *a = k->answer;
+    struct tt_arena arena;
+
+    if (!a)
         return;
-    *(k->older ? &k->older->newer : &p->oldest) = k->newer;
-    *(k->newer ? &k->newer->older : &p->newest) = k->older;
-    p->used -= k->nheader + k->ntensor;
-    tt_arena_release(&k->arena);
-    k->header = NULL;
-    k->tensor = NULL;
+    *(a->older ? &a->older->newer : &p->oldest) = a->newer;
+    *(a->newer ? &a->newer->older : &p->newest) = a->older;
+    p->used -= a->nheader + a->ntensor;
+    arena = a->arena;
+    tt_arena_release(&arena);
+    k->answer = NULL;
 }
 
 static void keep_answer(struct tt_replay_pool *p, struct tt_kept *k, const struct tt_job *job)
 {
     const size_t ntensor = job->tensor ? job->ntensor : 0, bytes = job->nheader + ntensor;
+    struct tt_arena arena;
+    struct tt_answer *a;
     char *all;
 
     drop_answer(p, k);
     if (bytes > p->most)
         return;
     while (p->used + bytes > p->most)
-        drop_answer(p, p->oldest);
-    tt_arena_init(&k->arena, bytes + (size_t)TT_ALIGN); // a limit, so no more is taken
-    all = tt_arena_alloc(&k->arena, bytes, 1);
-    if (!all)
+        drop_answer(p, p->oldest->of);
+    tt_arena_init(&arena, sizeof *a + bytes + (size_t)TT_ALIGN); // a limit: no more is taken
+    a = (struct tt_answer *)tt_arena_alloc(&arena, sizeof *a + bytes, 1);
+    if (!a)
         return;
+    all = (char *)(a + 1);
     memcpy(all, job->header, job->nheader);
     if (ntensor)
         memcpy(all + job->nheader, job->tensor, ntensor);
-    k->header = all;
-    k->tensor = ntensor ? all + job->nheader : NULL;
-    k->nheader = job->nheader;
-    k->ntensor = ntensor;
+    *a = (struct tt_answer){.arena = arena,
+                            .of = k,
+                            .older = p->newest,
+                            .header = all,
+                            .tensor = ntensor ? all + job->nheader : NULL,
+                            .nheader = job->nheader,
+                            .ntensor = ntensor};
     p->used += bytes;
-    k->older = p->newest;
-    k->newer = NULL;
-    *(p->newest ? &p->newest->newer : &p->oldest) = k;
-    p->newest = k;
+    *(p->newest ? &p->newest->newer : &p->oldest) = a;
+    p->newest = a;
+    k->answer = a;
 }
 
 static void *copy(struct tt_arena *arena, const void *from, size_t n)
@@ -157,6 +170,7 @@ static uint64_t take_print(const struct tt_job *job)
 enum tt_replayed tt_replays_find(struct tt_replays *r, struct tt_job *job)
 {
     const struct tt_kept *k = find(r, job->request.id);
+    const struct tt_answer *a = k ? k->answer : NULL;
 
     if (*job->request.id && !job->print)
         job->print = take_print(job);
@@ -164,13 +178,13 @@ enum tt_replayed tt_replays_find(struct tt_replays *r, struct tt_job *job)
         return TT_REPLAY_NEW;
     if (k->what.print && k->what.print != job->print)
         return TT_REPLAY_OTHER;
-    if (!k->header)
+    if (!a)
         return TT_REPLAY_KNOWN;
-    job->header = copy(&job->arena, k->header, k->nheader);
-    job->tensor = k->tensor ? copy(&job->arena, k->tensor, k->ntensor) : NULL;
-    job->nheader = k->nheader;
-    job->ntensor = k->ntensor;
-    return job->header && (!k->tensor || job->tensor) ? TT_REPLAY_ANSWERED : TT_REPLAY_KNOWN;
+    job->header = copy(&job->arena, a->header, a->nheader);
+    job->tensor = a->tensor ? copy(&job->arena, a->tensor, a->ntensor) : NULL;
+    job->nheader = a->nheader;
+    job->ntensor = a->ntensor;
+    return job->header && (!a->tensor || job->tensor) ? TT_REPLAY_ANSWERED : TT_REPLAY_KNOWN;
 }
 
 void tt_replays_keep(struct tt_replays *r, const struct tt_job *job, bool adapted)

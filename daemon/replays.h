@@ -11,11 +11,11 @@
  * older one only the id is known, as it is after a restart.  Belongs to the stream's worker.
  */
 struct tt_replays;
-struct tt_kept;
+struct tt_answer;
 
 struct tt_replay_pool {
-    size_t most, used;               // bytes of answers
-    struct tt_kept *oldest, *newest; // of all windows, those that have an answer
+    size_t most, used;                 // bytes of answers
+    struct tt_answer *oldest, *newest; // of all windows
 };
 
 /* One id of the window, as it is stored and read back. */

@@ -464,6 +464,14 @@ void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t n
     tt_capture_settle(s, now_ms, good);
 }
 
+void tt_stream_rest(struct tt_stream *s)
+{
+    tt_arena_release(&s->scratch);
+    s->room = 0;
+    tt_block_free(s->versions.next.block);
+    s->versions.next.block = NULL;
+}
+
 void tt_stream_trim(struct tt_stream *s, size_t bytes)
 {
     const size_t need = s->arena.used + (size_t)s->versions.floats * sizeof(float);
@@ -473,8 +481,7 @@ void tt_stream_trim(struct tt_stream *s, size_t bytes)
 
     if (tt_stream_bytes(s) <= bytes)
         return;
-    tt_arena_release(&s->scratch);
-    s->room = 0;
+    tt_stream_rest(s);
     tt_memory_trim(&s->memory, spare / 4); // labels may come for the newest answers at least
     tt_versions_trim(&s->versions, spare - s->memory.bytes);
     if (tt_versions_held(&s->versions) != held)

@@ -116,6 +116,7 @@ void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t n
 /* Give back memory that the stream can do without, until at most bytes are held beyond what it
  * needs to answer: remembered answers, oldest first, and checkpoints that have a snapshot. */
 void tt_stream_trim(struct tt_stream *s, size_t bytes);
+void tt_stream_rest(struct tt_stream *s);          // give back what only a batch needs
 size_t tt_stream_bytes(const struct tt_stream *s); // all that it holds
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/worker.h"
 
+#include <malloc.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +15,10 @@
 #include "daemon/serve.h"
 #include "policies/policy.h"
 
-#define FIRST_LIMIT 32  // rows of the smallest plan
-#define KNOWN       512 // versions that the record is asked for
+#define GIVE_BACK   ((size_t)4 << 20) // bytes freed until the system gets them
+#define MANY        64                // streams, of which most are at rest
+#define FIRST_LIMIT 32                // rows of the smallest plan
+#define KNOWN       512               // versions that the record is asked for
 
 void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, bool closed)
 {
@@ -126,8 +129,16 @@ void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane)
 {
     const int open = atomic_load(&w->daemon->open_streams);
     const int64_t all = w->daemon->settings->limits.stream_bytes;
+    const size_t before = tt_stream_bytes(lane->stream);
 
+    if (open > MANY)
+        tt_stream_rest(lane->stream);
     tt_stream_trim(lane->stream, (size_t)(all / (open > 1 ? open : 1)));
+    w->freed += before - tt_stream_bytes(lane->stream);
+    if (w->freed < GIVE_BACK)
+        return;
+    w->freed = 0;
+    (void)malloc_trim(0); // what lies between blocks that stay
 }
 
 struct known {

@@ -39,6 +39,7 @@ struct tt_worker {
     /* the thread's own */
     struct tt_plan_slot plans[TT_WORKER_PLANS];
     int64_t turn;
+    size_t freed;                  // by streams, since the system got some
     struct tt_arena scratch;       // of one job
     struct tt_replay_pool answers; // of its lanes' replay windows
 };

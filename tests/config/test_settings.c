@@ -51,7 +51,7 @@ static void what_is_not_given_has_its_default(void **state)
     assert_int_equal(s->log_level, TT_LOG_INFO);
     assert_int_equal(s->limits.max_message_bytes, 64 << 20);
     assert_int_equal(s->limits.ring_versions, 16);
-    assert_int_equal(s->limits.stream_bytes, 48 << 20);
+    assert_int_equal(s->limits.stream_bytes, 40 << 20);
     assert_string_equal(s->http, "");
 }
 
