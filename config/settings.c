@@ -47,6 +47,8 @@ static const struct tt_field limit_fields[] = {
     LIMIT(snapshots_keep, "10", 1, 100000, "newest snapshots of a stream that stay on the disk"),
     LIMIT(journal_bytes, "4194304", 0, 1ll << 32,
           "a version of at most so many bytes is journaled: a kill loses nothing; 0: none is"),
+    LIMIT(capture_bytes, "8589934592", 0, 1ll << 50,
+          "captured inputs of all streams on the disk, bytes; the oldest go; 0: no bound"),
     {0},
 };
 

@@ -27,7 +27,7 @@ struct tt_limits {
     int64_t queue_per_stream, queue_total, queue_bytes, credit;
     int64_t replay_window, replay_bytes;
     int64_t drain_ms, stuck_ms, feedback_window_s;
-    int64_t stream_bytes, ring_versions, snapshots_keep, journal_bytes;
+    int64_t stream_bytes, ring_versions, snapshots_keep, journal_bytes, capture_bytes;
 };
 
 struct tt_settings {

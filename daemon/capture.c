@@ -23,7 +23,8 @@
 
 struct tt_capture {
     struct tt_capture_files files;
-    const char *model_path, *policy;
+    struct tt_capture_pool *pool;
+    const char *model_path, *policy, *snapshots;
     int fd;           // of the newest file; -1: none is being written
     int64_t seq;      // of the next operation
     int64_t full;     // bytes at which the next file is begun
@@ -31,11 +32,6 @@ struct tt_capture {
     int64_t retry_ms; // when to begin again; INT64_MAX: never
     struct tt_arena scratch;
 };
-
-void tt_capture_root(const char *database, char *ret, size_t size)
-{
-    (void)snprintf(ret, size, "%s.captures", database);
-}
 
 /* ---- records ------------------------------------------------------------------------------ */
 
@@ -52,6 +48,7 @@ static enum tt_code append(struct tt_capture *c, enum tt_captured_kind kind, con
     ssize_t n;
 
     f.checksum = tt_captured_checksum(c->chain, &f, walked, rest);
+    f.own = tt_captured_own(&f);
     if (tt_capture_files_room(&c->files, want, err) != TT_OK)
         return err->code;
     n = writev(c->fd, parts, 3);
@@ -78,6 +75,7 @@ static const char *head_text(const struct tt_stream *s, const char *why, bool fo
                                  .policy_text = s->policy->text,
                                  .ttad = TTAD_VERSION,
                                  .machine = machine,
+                                 .snapshots = c->snapshots,
                                  .why = why,
                                  .number = c->files.next,
                                  .threads = omp_get_max_threads(),
@@ -191,11 +189,13 @@ static void stop(struct tt_stream *s, int64_t now_ms, struct tt_err *err)
 
 static void next_file(struct tt_stream *s, const char *why, bool follows, int64_t now_ms)
 {
+    const int64_t before = tt_capture_files_size(&s->capture->files);
     struct tt_err err;
 
     if (begin_file(s, why, follows, now_ms, &err) != TT_OK)
         stop(s, now_ms, &err);
     tt_arena_release(&s->capture->scratch); // it held the whole stream
+    tt_capture_pool_grew(s->capture->pool, before + tt_capture_files_size(&s->capture->files));
 }
 
 /* ---- operations --------------------------------------------------------------------------- */
@@ -225,17 +225,19 @@ static void put(struct tt_stream *s, struct tt_captured *o, const void *rest, si
                 int64_t now_ms)
 {
     struct tt_capture *c = s->capture;
+    const bool within = o->kind == TT_CAPTURED_RING; // another operation, perhaps
     struct tt_err err;
 
     if (c->fd < 0) {
-        tt_capture_restate(s, "tried again", now_ms);
+        if (!within)
+            tt_capture_restate(s, "tried again", now_ms);
         return;
     }
     if (append_op(s, o, rest, nrest, &err) != TT_OK) {
         stop(s, now_ms, &err);
     } else {
         c->seq++;
-        if (tt_capture_files_size(&c->files) >= c->full)
+        if (!within && tt_capture_files_size(&c->files) >= c->full)
             next_file(s, "full", true, now_ms);
     }
     tt_arena_reset(&c->scratch);
@@ -281,6 +283,7 @@ void tt_capture_batch(struct tt_stream *s, const struct tt_plan *plan, const str
     to->queue_us = b->queue_us;
     to->took_us = r->infer_us + r->adapt_us;
     to->learn = b->learn;
+    to->unkept = r->unkept;
     to->why = b->why;
     to->tensor = b->tensor ? *b->tensor : as_tensor(plan, b);
     memcpy(to->version, r->version, sizeof to->version);
@@ -388,18 +391,19 @@ static const char *whole_path(struct tt_arena *arena, const char *path)
 static enum tt_code begin(struct tt_stream *s, const struct tt_capture_spec *spec,
                           struct tt_capture *c, struct tt_err *err)
 {
-    char encoded[TT_SNAPSHOT_DIR], root[TT_CAPTURE_PATH];
+    char encoded[TT_SNAPSHOT_DIR];
 
-    *c = (struct tt_capture){.fd = -1};
+    *c = (struct tt_capture){.fd = -1, .pool = spec->pool};
     tt_arena_init(&c->scratch, 0);
     c->model_path = whole_path(&s->arena, spec->model_path);
     c->policy = tt_arena_strndup(&s->arena, spec->policy, strlen(spec->policy));
-    if (!c->model_path || !c->policy)
+    c->snapshots = whole_path(&s->arena, s->snapshots ? s->snapshots : "/");
+    if (!c->model_path || !c->policy || !c->snapshots)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     if (tt_snapshot_dir(s->name, encoded, err) != TT_OK)
         return err->code;
-    tt_capture_root(spec->database, root, sizeof root);
-    return tt_capture_files_open(&c->files, root, encoded, s->policy->capture.max_bytes, err);
+    return tt_capture_files_open(&c->files, spec->pool->root, encoded, s->policy->capture.max_bytes,
+                                 err);
 }
 
 void tt_capture_begin(struct tt_stream *s, const struct tt_capture_spec *spec, int64_t now_ms)

@@ -2,6 +2,7 @@
 #ifndef TT_DAEMON_CAPTURE_H
 #define TT_DAEMON_CAPTURE_H
 
+#include "daemon/capture_pool.h"
 #include "daemon/decide.h"
 #include "daemon/labels.h"
 #include "daemon/stream.h"
@@ -18,7 +19,7 @@
 struct tt_capture;
 
 struct tt_capture_spec {
-    const char *database; // beside which the files lie
+    struct tt_capture_pool *pool; // where the files lie; kept
     const char *model_path, *policy;
     const char *why; // it begins now: "opened"
 };
@@ -43,8 +44,5 @@ void tt_capture_restate(struct tt_stream *s, const char *why, int64_t now_ms);
 
 /* No more of it: the file is ended. */
 void tt_capture_end(struct tt_stream *s);
-
-/* <database>.captures */
-void tt_capture_root(const char *database, char *ret, size_t size);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -118,6 +119,7 @@ enum tt_code tt_capture_files_new(struct tt_capture_files *f, int *ret_fd, struc
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0640);
     if (fd < 0)
         return tt_fail(err, TT_EIO, "%s: %s", path, strerror(errno));
+    (void)flock(fd, LOCK_EX | LOCK_NB); // daemon/capture_pool.c leaves it alone
     f->file[f->n++] = (struct tt_capture_file_size){.number = f->next++};
     *ret_fd = fd;
     return TT_OK;

@@ -13,6 +13,7 @@ struct tt_captured_head {
     const char *stream, *model, *model_path, *model_hash;
     const char *policy, *policy_hash, *policy_text;
     const char *ttad, *machine; // the program, and runtime/machine.h
+    const char *snapshots;      // directory of the stream's; "": none
     const char *why;            // it was begun: "opened", "full", ...
     int64_t number, threads, ring, feedback_ms, now_ms;
     bool follows; // its state is the one that the file before ended with

@@ -36,8 +36,8 @@ static enum tt_code next_record(struct tt_capture_reader *r, struct record *ret,
     if (left < sizeof *f || all_zero(r->bytes + r->at, left))
         return TT_OK;
     memcpy(f, r->bytes + r->at, sizeof *f);
-    if (f->kind >= TT_NCAPTURED_KINDS || f->walked > f->bytes || f->bytes > TT_CAPTURE_FILE_BYTES)
-        return damaged(r, r->at, "this is no record: it was changed, or is another program's", err);
+    if (tt_captured_own(f) != f->own || f->kind >= TT_NCAPTURED_KINDS || f->walked > f->bytes)
+        return damaged(r, r->at, "this is no record: it was changed", err);
     if (f->bytes > left - sizeof *f)
         return TT_OK;
     ret->at = r->at;

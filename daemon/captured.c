@@ -11,7 +11,7 @@
 #define MAX_SLICES 1048576
 #define MAX_RING   65536
 
-static_assert(sizeof(struct tt_captured_frame) == 32, "a frame has no gaps");
+static_assert(sizeof(struct tt_captured_frame) == 40, "a frame has no gaps");
 
 static const char *const kinds[TT_NCAPTURED_KINDS] = {
 #define TT_CAPTURED_ROW(kind, name) [kind] = name,
@@ -22,6 +22,11 @@ static const char *const kinds[TT_NCAPTURED_KINDS] = {
 const char *tt_captured_kind_name(enum tt_captured_kind kind)
 {
     return (unsigned)kind < TT_NCAPTURED_KINDS ? kinds[kind] : "unknown";
+}
+
+uint64_t tt_captured_own(const struct tt_captured_frame *f)
+{
+    return tt_checksum(0, f, offsetof(struct tt_captured_frame, own));
 }
 
 uint64_t tt_captured_checksum(uint64_t before, const struct tt_captured_frame *f,
@@ -97,6 +102,7 @@ static void walk_batch(struct tt_tape *t, struct tt_captured_batch *b, struct tt
     any(t, &b->queue_us);
     any(t, &b->took_us);
     tt_tape_bool(t, &b->learn);
+    tt_tape_bool(t, &b->unkept);
     tt_tape_i64(t, &b->why, 0, TT_NSKIPS - 1);
     walk_tensor(t, &b->tensor);
     tt_tape_text(t, b->version, sizeof b->version);
@@ -268,6 +274,18 @@ static void walk_monitor(struct tt_tape *t, struct tt_stream *s)
     tt_arena_release(&arena);
 }
 
+static void walk_recent(struct tt_tape *t, struct tt_recent *r)
+{
+    int64_t used = r->used;
+
+    tt_tape_i64(t, &used, 0, TT_RECENT_BYTES);
+    if (t->bad)
+        return;
+    tt_tape_bytes(t, r->bytes, (size_t)used);
+    r->used = (int)used;
+    t->bad |= tt_tape_reads(t) && !tt_recent_sound(r);
+}
+
 void tt_captured_state(struct tt_tape *t, struct tt_stream *s)
 {
     int64_t *const numbers[] = {&s->step,    &s->updates, &s->sample_turn, &s->samples,
@@ -278,6 +296,7 @@ void tt_captured_state(struct tt_tape *t, struct tt_stream *s)
     walk_versions(t, s);
     walk_monitor(t, s);
     tt_memory_walk(t, &s->memory);
+    walk_recent(t, s->recent);
     if (tt_tape_reads(t))
         s->told = s->guard.state;
 }
@@ -308,6 +327,7 @@ bool tt_captured_after(const struct tt_stream *s, struct tt_arena *scratch, stru
         if (c->name[0])
             sum = add(add(tt_checksum(sum, c->name, sizeof c->name), c->state), c->step + i);
     }
+    sum = tt_checksum(sum, s->recent->bytes, (size_t)s->recent->used);
     sum = add(add(add(sum, s->step), s->updates), s->sample_turn);
     sum = add(add(add(add(sum, s->samples), s->adapted), s->skipped), s->rollbacks);
     memcpy(ret->serving, v->serving.name, sizeof ret->serving);

@@ -39,7 +39,8 @@ enum tt_captured_kind { TT_CAPTURED_KINDS(TT_CAPTURED_ENUM) TT_NCAPTURED_KINDS }
 struct tt_captured_frame {
     uint32_t kind, walked;
     uint64_t seq, bytes; // of the operation in the stream; of the record without this
-    uint64_t checksum;
+    uint64_t checksum;   // of the record, and of all before it
+    uint64_t own;        // of the above, so that a length can be believed
 };
 
 /* What a stream is after an operation. */
@@ -53,7 +54,7 @@ struct tt_after {
 struct tt_captured_batch {
     char id[TTAD_WIRE_ID_MAX + 1];
     int64_t now_ms, queue_us, took_us;
-    bool learn;
+    bool learn, unkept;
     int64_t why; // enum tt_skip
     struct tt_wire_tensor tensor;
     /* what came of it */
@@ -120,6 +121,7 @@ TT_MUST_CHECK bool tt_captured_after(const struct tt_stream *s, struct tt_arena 
                                      struct tt_after *ret);
 
 /* The checksum of a record's parts, after the one before. */
+uint64_t tt_captured_own(const struct tt_captured_frame *f);
 uint64_t tt_captured_checksum(uint64_t before, const struct tt_captured_frame *f,
                               const void *walked, const void *rest);
 

@@ -13,7 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/capture.h"
 #include "daemon/capture_files.h"
 #include "daemon/commands.h"
 #include "daemon/options.h"
@@ -153,7 +152,7 @@ static enum tt_code run_all(struct replay *all, struct tt_err *err)
 
     if (tt_history_open(all->db, &all->history, err) != TT_OK)
         return err->code;
-    tt_capture_root(all->db, root, sizeof root);
+    (void)snprintf(root, sizeof root, "%.3700s.captures", all->db);
     if (stat(root, &st) < 0)
         return tt_fail(err, TT_ENOTFOUND,
                        "%s: %s; nothing was captured: a policy has to say `capture: on`", root,

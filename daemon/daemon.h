@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "daemon/capture_pool.h"
 #include "daemon/catalogue.h"
 #include "daemon/events.h"
 #include "daemon/health.h"
@@ -42,6 +43,7 @@ struct tt_daemon {
     struct tt_health health;
     struct tt_notify notify;
     struct tt_disk *disk;
+    struct tt_capture_pool captures;
     struct tt_lanes *lanes;
     struct tt_worker *workers;
     struct tt_metrics *metrics;

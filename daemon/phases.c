@@ -221,6 +221,7 @@ static enum tt_code start_workers(struct tt_daemon *d, struct tt_err *err)
         s->threads_per_worker = omp_get_num_procs() / (int)s->workers;
     if (s->threads_per_worker < 1)
         s->threads_per_worker = 1;
+    tt_capture_pool_init(&d->captures, s->database, s->limits.capture_bytes);
     d->workers = TT_NEW(&d->arena, s->workers, struct tt_worker);
     if (!d->workers)
         return tt_fail(err, TT_ENOMEM, "out of memory");
@@ -238,6 +239,7 @@ static void stop_workers(struct tt_daemon *d)
     atomic_store(&d->drained, true); // what is still queued is refused
     for (int64_t i = 0; i < d->settings->workers; i++)
         tt_worker_stop(&d->workers[i]);
+    tt_capture_pool_end(&d->captures);
 }
 
 static enum tt_code start_control(struct tt_daemon *d, struct tt_err *err)

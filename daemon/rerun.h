@@ -2,7 +2,7 @@
 #ifndef TT_DAEMON_RERUN_H
 #define TT_DAEMON_RERUN_H
 
-#include "daemon/captured.h"
+#include "daemon/capture_read.h"
 #include "monitor/history.h"
 
 /*
@@ -48,7 +48,7 @@ struct tt_rerun_spec {
 TT_MUST_CHECK enum tt_code tt_rerun_stream(const struct tt_rerun_spec *spec, struct tt_rerun *ret,
                                            struct tt_err *err);
 
-/* The run's own; shared by its two files. */
+/* The run's own; shared by its files. */
 struct tt_rerun_state {
     const struct tt_rerun_spec *spec;
     struct tt_rerun *ret;
@@ -61,6 +61,20 @@ struct tt_rerun_state {
     int ndecided;
     struct tt_past_decision decided[8]; // by the operation under way
 };
+
+/* Begin (again) with what a file begins with. */
+TT_MUST_CHECK enum tt_code tt_rerun_begin(struct tt_rerun_state *run,
+                                          const struct tt_capture_reader *r, struct tt_err *err);
+void tt_rerun_release(struct tt_rerun_state *run);
+
+/* Another stream as the file begins with it. */
+TT_MUST_CHECK enum tt_code tt_rerun_new_stream(struct tt_rerun_state *run,
+                                               const struct tt_capture_reader *r,
+                                               struct tt_stream **ret, struct tt_err *err);
+
+/* A plan for so many rows. */
+TT_MUST_CHECK enum tt_code tt_rerun_plan(struct tt_rerun_state *run, int64_t rows,
+                                         struct tt_err *err);
 
 /* Compare what came of an operation with what the capture, then the record, says came of it; a
  * difference is written to ret.  An error: the record cannot be asked. */

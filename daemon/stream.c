@@ -262,7 +262,7 @@ static bool publish(struct tt_stream *s, const struct tt_outcome *o, const struc
     tt_recent_add(s->recent, b->id ? b->id : "");
     tt_versions_publish(&s->versions, s->step, s->guard.samples, s->guard.batches, b->now_ms,
                         o->param_drift);
-    if (tt_journal_keep(s, b->now_ms)) {
+    if (!b->unkept && tt_journal_keep(s, b->now_ms)) {
         checkpoint(s);
         return true;
     }
@@ -377,6 +377,7 @@ static enum tt_code conclude(struct tt_stream *s, struct tt_plan *plan, const st
                              struct tt_result *ret, struct tt_err *err)
 {
     ret->adapted = o->adapted && clean && publish(s, o, b);
+    ret->unkept = o->adapted && clean && !ret->adapted;
     if (ret->adapted)
         return TT_OK;
     count(s, b, false);
@@ -476,7 +477,6 @@ void tt_stream_trim(struct tt_stream *s, size_t bytes)
 {
     const size_t need = s->arena.used + (size_t)s->versions.floats * sizeof(float);
     const size_t spare = bytes > need ? bytes - need : 0;
-
     const int held = tt_versions_held(&s->versions);
 
     if (tt_stream_bytes(s) <= bytes)

@@ -82,7 +82,8 @@ struct tt_batch {
     enum tt_skip why;
     int64_t now_ms; // wall time
     int64_t queue_us;
-    int64_t took_us;                     // how long it took when it ran first; 0: measure
+    int64_t took_us;                     // a replay: how long it took then; 0: measure
+    bool unkept;                         // a replay: what was learnt could not be kept then
     const struct tt_wire_tensor *tensor; // x as it came, for the capture; NULL: not known
     float *logits;                       // [rows, classes]; the answer is written here
 };
@@ -91,6 +92,7 @@ struct tt_result {
     char version[TT_HASH_SHORT + 1]; // that answered
     int64_t step;
     bool adapted;
+    bool unkept; // it was learnt from, but that could not be kept
     enum tt_skip skip;
     double loss, entropy;                   // NaN: none
     const char *guard;                      // ok, warn, hold, tripped

@@ -269,7 +269,7 @@ static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane, struc
     }
     lane->stream = s;
     tt_capture_begin(s,
-                     &(struct tt_capture_spec){.database = w->daemon->settings->database,
+                     &(struct tt_capture_spec){.pool = &w->daemon->captures,
                                                .model_path = lane->model->path,
                                                .policy = lane->policy->name,
                                                .why = "opened"},

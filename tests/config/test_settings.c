@@ -53,6 +53,7 @@ static void what_is_not_given_has_its_default(void **state)
     assert_int_equal(s->limits.ring_versions, 16);
     assert_int_equal(s->limits.stream_bytes, 40 << 20);
     assert_string_equal(s->http, "");
+    assert_int_equal(s->limits.capture_bytes, 8ll << 30);
 }
 
 static void what_is_given_is_read(void **state)

@@ -241,7 +241,8 @@ static void guards_and_what_follows_are_read(void **state)
         "     action: rollback}\n"
         "monitor: {window: 256, shadow: {every: 2, stats: same}}\n"
         "recovery: {max_rollbacks: 2, soak_samples: 99}\nsnapshots: {every_updates: 7}\n"
-        "preprocess: {mean: [0.1, 0.2, 0.3], std: 0.5, layout: nhwc}\n");
+        "preprocess: {mean: [0.1, 0.2, 0.3], std: 0.5, layout: nhwc}\n"
+        "capture: {mode: on, max_bytes: 2000000}\n");
 
     (void)state;
     assert_int_equal(p->guard.nrules, 1);
@@ -259,6 +260,21 @@ static void guards_and_what_follows_are_read(void **state)
     assert_int_equal(p->preprocess.mean.n, 3);
     assert_int_equal(p->preprocess.std.n, 1);
     assert_int_equal(p->preprocess.layout, TT_NHWC);
+    assert_int_equal(p->capture.mode, TT_CAPTURE_ON);
+    assert_int_equal(p->capture.max_bytes, 2000000);
+}
+
+static void capture_is_off_and_a_word_turns_it_on(void **state)
+{
+    const struct tt_policy *off = read_preset("tent");
+    const struct tt_policy *on = read_policy("preset: tent\ncapture: on\n");
+
+    (void)state;
+    assert_int_equal(off->capture.mode, TT_CAPTURE_OFF);
+    assert_int_equal(on->capture.mode, TT_CAPTURE_ON);
+    assert_int_equal(on->capture.max_bytes, 256 << 20);
+    assert_string_equal(read_policy(on->text)->hash, on->hash);
+    assert_string_not_equal(on->hash, off->hash);
 }
 
 static void kinds_all_selects_every_kind(void **state)
@@ -284,6 +300,7 @@ int main(void)
         cmocka_unit_test(a_policy_is_named_by_its_key_or_its_file),
         cmocka_unit_test(engines_are_named_after_the_preset_until_its_parts_change),
         cmocka_unit_test(guards_and_what_follows_are_read),
+        cmocka_unit_test(capture_is_off_and_a_word_turns_it_on),
         cmocka_unit_test(kinds_all_selects_every_kind),
     };
 
