@@ -220,7 +220,7 @@ $(BUILD)/hdr/%.ok: %.h $(BUILD)/flags | $(GENH)
 
 # ---- fuzzing -----------------------------------------------------------------
 CLANG    ?= clang
-FUZZ     ?= header policy settings onnx safetensors npy
+FUZZ     ?= peer header policy settings onnx safetensors npy
 FUZZSECS ?= 60
 FUZZOBJ   = $(patsubst %.c,build/fuzz/obj/%.o,$(1))
 FUZZFLAGS := -std=c11 -g -O1 -w -fopenmp=libgomp -fno-omit-frame-pointer \

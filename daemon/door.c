@@ -78,8 +78,8 @@ static struct tt_origin *name_peer(struct tt_gate *g, int fd, char ret[TT_PEER_N
     return find_origin(g, 0, address);
 }
 
-static void add_peer(struct tt_gate *g, enum tt_gate_door door, int fd, struct tt_origin *origin,
-                     const char *name)
+void tt_door_add(struct tt_gate *g, enum tt_gate_door door, int fd, struct tt_origin *origin,
+                 const char *name)
 {
     struct tt_doorway *d = &g->doors[door];
     struct tt_peer *p = &g->peers[d->free[--d->nfree]];
@@ -125,7 +125,7 @@ static void take_peer(struct tt_gate *g, enum tt_gate_door door, int fd)
         (void)snprintf(why, sizeof why, "it has %d, half of the limit of %d",
                        origin->connections[door], most);
     if (!*why) {
-        add_peer(g, door, fd, origin, name);
+        tt_door_add(g, door, fd, origin, name);
         return;
     }
     tt_cut_tell(g, door, name, TT_CUT_CONNECTIONS, why);

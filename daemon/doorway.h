@@ -58,6 +58,8 @@ void tt_cut_tick(struct tt_gate *g);
 /* door.c: who may come in. */
 void tt_door_accept(struct tt_gate *g, enum tt_gate_door door, const struct tt_listener *l);
 void tt_door_listen_again(struct tt_gate *g);
+void tt_door_add(struct tt_gate *g, enum tt_gate_door door, int fd, struct tt_origin *origin,
+                 const char *name); // name [TT_PEER_NAME]; takes fd
 
 /* overdue.c: what has not happened in time; memory for who waits for it. */
 void tt_gate_tick(struct tt_gate *g);

@@ -58,16 +58,23 @@ class Peer:
             host, _, port = where.rpartition(":")
             self.socket, where = socket.socket(socket.AF_INET), (host, int(port))
         self.socket.settimeout(timeout)
-        self.socket.connect(where)
         self._have = b""
-        if handshake:
-            self.send(GREETING)
-            if self._take(64)[:1] != b"\xff":
-                raise AssertionError("no greeting came")
-            self.send(ready(socket_type, identity))
-            flags, body = self.frame()
-            if not (flags & COMMAND and body.startswith(b"\x05READY")):
-                raise AssertionError(f"no READY came: {body!r}")
+        try:
+            self.socket.connect(where)
+            if handshake:
+                self._greet(socket_type, identity)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _greet(self, socket_type, identity):
+        self.send(GREETING)
+        if self._take(64)[:1] != b"\xff":
+            raise AssertionError("no greeting came")
+        self.send(ready(socket_type, identity))
+        flags, body = self.frame()
+        if not (flags & COMMAND and body.startswith(b"\x05READY")):
+            raise AssertionError(f"no READY came: {body!r}")
 
     def send(self, data):
         """All of it.  Raises Cut, or TimeoutError when the other side does not read."""
