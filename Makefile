@@ -76,7 +76,7 @@ PARALLEL = --no-print-directory -Otarget $(if $(filter -j%,$(MAKEFLAGS)),,-j$(sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all bench parity \
+.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills bench parity \
         client install-client \
         hdrcheck format format-check tidy cppcheck lint rules compdb install clean help FORCE
 
@@ -208,6 +208,11 @@ check: $(if $(T),$(BUILD)/tests/$(T),$(TESTS)) $(BUILD)/ttad  ## run the C tests
 
 check-client: $(BUILD)/ttad client $(SHIM)  ## run the Python tests: the client, the client with the daemon, the demo
 	$(CHECK) $(PYTESTS)
+
+# Kills the daemon under load, N times, and holds it to what it told its clients; a short form is
+# among the Python tests.
+kills: $(BUILD)/ttad  ## kill -9 again and again, nothing acknowledged is lost: N=200 SEED=1
+	$(Q)$(PYTHON) tests/kill.py --ttad $(BUILD)/ttad --kills $(if $(N),$(N),200) --seed $(if $(SEED),$(SEED),1)
 
 check-all: programs
 	$(CHECK) $(TESTS) $(PYTESTS)
