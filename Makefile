@@ -152,7 +152,9 @@ onnx.proto:
 # Objects depend on the flags themselves, so a changed flag rebuilds.
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(GENH)
 	@mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(DEFS_$<) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+DEFS_daemon/version.c = -DTT_BUILD_MODE='"$(MODE)"' -DTT_BUILD_SAN='"$(SAN)"'
 
 $(BUILD)/flags: FORCE
 	$(if $(findstring MISSING,$(DEPINC) $(LDLIBS)),$(lacking))

@@ -17,6 +17,7 @@ static const struct tt_field main_fields[] = {
          "threads inside an operator; 0: cores / workers"),
     TT_E(struct tt_settings, log_level, "info", "err|warn|info|debug", 0,
          "what is logged to stderr"),
+    TT_E(struct tt_settings, log_format, "logfmt", "logfmt|json", 0, "and how"),
     {0},
 };
 

@@ -42,6 +42,7 @@ struct tt_settings {
     const char *database;                // SQLite
     int64_t workers, threads_per_worker; // threads 0: cores / workers
     int log_level;                       // enum tt_level
+    int log_format;                      // enum tt_log_format
     struct tt_limits limits;
 };
 

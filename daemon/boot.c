@@ -52,6 +52,7 @@ enum tt_code tt_boot_settings(struct tt_daemon *d, struct tt_err *err)
     }
     *d->settings = *d->booted->settings;
     tt_log_level((enum tt_level)d->settings->log_level);
+    tt_log_format((enum tt_log_format)d->settings->log_format);
     return TT_OK;
 }
 

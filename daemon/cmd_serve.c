@@ -103,5 +103,6 @@ int tt_cmd_serve(int argc, char **argv)
     close(wake);
     if (!status)
         tt_log(TT_LOG_INFO, "ends");
+    tt_log_flush();
     return status;
 }

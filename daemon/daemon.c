@@ -27,10 +27,13 @@ static int64_t put(void *ctx, const struct tt_record *r)
         (void)tt_events_put(d->events, r); // not numbered in the record
     if (r->kind == TT_REC_EVENT) {
         copy.event.seq = tt_events_put(d->events, r);
-        if (r->stream)
-            tt_log(level_of(r->event.severity), "stream '%s': %s", r->stream, r->event.text);
-        else
-            tt_log(level_of(r->event.severity), "%s", r->event.text);
+        tt_log_with(level_of(r->event.severity),
+                    (const struct tt_log_field[]){{"stream", r->stream},
+                                                  {"kind", r->event.kind},
+                                                  {"actor", r->event.actor},
+                                                  {"version", r->event.version},
+                                                  {NULL, NULL}},
+                    "%s", r->event.text);
     }
     return tt_store_put(d->store, &copy);
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/gate.h"
 #include "daemon/http.h"
 #include "daemon/lanes.h"
 #include "daemon/metrics.h"
@@ -26,6 +27,7 @@ struct scrape { // what one answer is made of, read once
     struct tt_store_stats record;
     struct tt_process process;
     struct tt_http_stats http;
+    struct tt_gate_counts gate;
     int64_t streams[NSTATES], waiting, stream_bytes;
 };
 
@@ -107,6 +109,44 @@ static void unroutable(struct scrape *s)
 static void queue_requests(struct scrape *s)
 {
     put(s, NULL, (double)s->waiting);
+}
+
+/* ---- connections --------------------------------------------------------------------------- */
+
+static void queue_bytes(struct scrape *s)
+{
+    put(s, NULL, (double)s->gate.bytes);
+}
+
+static void queue_bytes_limit(struct scrape *s)
+{
+    put(s, NULL, (double)s->gate.most_bytes);
+}
+
+static void connections(struct scrape *s)
+{
+    put(s, NULL, (double)s->gate.connections);
+}
+
+static void connections_waiting(struct scrape *s)
+{
+    put(s, NULL, (double)s->gate.waiting);
+}
+
+static void connections_accepted(struct scrape *s)
+{
+    put(s, NULL, (double)s->gate.accepted);
+}
+
+static void connections_cut(struct scrape *s)
+{
+    for (int i = 0; i < TT_NCUTS; i++)
+        put(s, LABELS({"rule", tt_cut_name((enum tt_cut)i)}), (double)s->gate.cut[i]);
+}
+
+static void subscribers(struct scrape *s)
+{
+    put(s, NULL, (double)s->gate.subscribers);
 }
 
 /* ---- batches, by model and policy ----------------------------------------------------------- */
@@ -409,6 +449,7 @@ void tt_families_write(struct tt_daemon *d, struct tt_out *o)
     tt_store_stats(d->store, &s.record);
     tt_process_read(&s.process);
     tt_http_stats(d->http, &s.http);
+    tt_gate_counts(d->gate, &s.gate);
     while (next >= 0)
         next = tt_lanes_some(d->lanes, next, AT_ONCE, count_lane, &s);
     for (int i = 0; tt_families[i].family.name; i++) {

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/version.h"
+
 static const struct command {
     const char *name, *args, *help;
     int (*run)(int argc, char **argv);
@@ -28,7 +30,7 @@ int main(int argc, char **argv)
         return 2;
     }
     if (!strcmp(argv[1], "--version")) {
-        printf("ttad " TTAD_VERSION "\n");
+        tt_version_print(stdout);
         return 0;
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {

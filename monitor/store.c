@@ -485,3 +485,8 @@ enum tt_code tt_store_close(struct tt_store **ps, struct tt_err *err)
     dispose(s);
     return code;
 }
+
+const char *tt_store_sqlite(void)
+{
+    return sqlite3_libversion();
+}

@@ -72,6 +72,9 @@ void tt_store_stats(struct tt_store *s, struct tt_store_stats *ret);
 /* How long commits took; as long as the store.  Read without a lock. */
 const struct tt_histogram *tt_store_commits(const struct tt_store *s);
 
+/* The version of the SQLite that is linked. */
+const char *tt_store_sqlite(void);
+
 /* Commit what is queued, stop the writer, close.  TT_EIO: something queued could not be written
  * (closed all the same).  *s becomes NULL; a NULL *s is nothing. */
 enum tt_code tt_store_close(struct tt_store **s, struct tt_err *err);

@@ -11,3 +11,8 @@ void tt_machine(char ret[TT_MACHINE_BYTES])
     (void)snprintf(ret, TT_MACHINE_BYTES, "kernels %s, OpenBLAS %.32s, compiler %.64s",
                    tt_kernels()->name, openblas_get_corename(), __VERSION__);
 }
+
+const char *tt_machine_blas(void)
+{
+    return openblas_get_config();
+}

@@ -9,4 +9,7 @@
 #define TT_MACHINE_BYTES 160
 void tt_machine(char ret[TT_MACHINE_BYTES]);
 
+/* The version of OpenBLAS and what it was built for. */
+const char *tt_machine_blas(void);
+
 #endif

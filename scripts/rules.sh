@@ -38,7 +38,7 @@ lib() {
     [ -z "$hits" ] || say "$hits: only in $2"
 }
 lib 'zmq' 'client/c/' # the daemon speaks ZMTP itself
-lib 'microhttpd' 'daemon/http\.c'
+lib 'microhttpd' 'daemon/http\.c|daemon/version\.c'
 lib 'sqlite3' 'monitor/'
 lib 'yaml\.' 'config/'
 lib 'cblas|onnx\.pb-c|protobuf-c' 'runtime/'
