@@ -55,6 +55,10 @@ static enum tt_wire read_name(const json_t *o, const char *what, char *ret, stru
         return tt_refuse(r, TT_WIRE_BAD_HEADER, "%s: name is %zu bytes long, the limit is %d", what,
                          json_string_length(v), TTAD_WIRE_NAME_MAX);
     memcpy(ret, json_string_value(v), json_string_length(v) + 1);
+    for (const char *c = ret; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return tt_refuse(r, TT_WIRE_BAD_HEADER, "%s: name has the control character 0x%02x",
+                             what, (unsigned char)*c);
     return TT_WIRE_OK;
 }
 
