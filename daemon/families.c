@@ -329,37 +329,6 @@ static void events_dropped(struct scrape *s)
     put(s, NULL, (double)tt_events_dropped(s->d->events));
 }
 
-static void connections(struct scrape *s)
-{
-    put(s, NULL, (double)s->gate.connections);
-}
-
-static void accepted(struct scrape *s)
-{
-    put(s, NULL, (double)s->gate.accepted);
-}
-
-static void cut_off(struct scrape *s)
-{
-    for (int i = 0; i < TT_NCUTS; i++)
-        put(s, LABELS({"reason", tt_cut_name((enum tt_cut)i)}), (double)s->gate.cut[i]);
-}
-
-static void held_back(struct scrape *s)
-{
-    put(s, NULL, (double)s->gate.waiting);
-}
-
-static void message_bytes(struct scrape *s)
-{
-    put(s, NULL, (double)s->gate.bytes);
-}
-
-static void message_bytes_limit(struct scrape *s)
-{
-    put(s, NULL, (double)s->gate.most_bytes);
-}
-
 static void record_rows(struct scrape *s)
 {
     put(s, LABELS({"result", "committed"}), (double)s->record.committed);
