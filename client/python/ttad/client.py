@@ -249,14 +249,6 @@ class Client:
         """Wait for the answer to a submit(), in any order; each can be had once."""
         return answer_of(self._data.result(id))
 
-    def cancel(self, id: str, stream: str, timeout: Optional[float] = None) -> str:
-        """Drop a request that waits for its turn; whose result() then raises Cancelled.
-
-        Returns "dropped"; "under_way": too late, it is answered; "unknown": answered, or not there.
-        """
-        reply = self._op(self._data, "cancel", timeout, stream_id=stream, request_id=id)
-        return str(reply.get("state", ""))
-
     def feedback(
         self, id: str, labels: np.ndarray, stream: str, timeout: Optional[float] = None
     ) -> Dict[str, Any]:

@@ -55,12 +55,6 @@ class DeadlineMissed(TtadError):
     default_code = "DEADLINE"
 
 
-class Cancelled(TtadError):
-    """The request was dropped by a cancel() before its turn came; nothing was done for it."""
-
-    default_code = "CANCELLED"
-
-
 class Draining(TtadError):
     """The server is shutting down and takes no new requests."""
 
@@ -137,7 +131,6 @@ _BY_CODE: Dict[str, Type[TtadError]] = {
     "WRONG_SHARD": WrongShard,
     "UNAUTHORIZED": Unauthorized,
     "INTERNAL": Internal,
-    "CANCELLED": Cancelled,
 }
 
 
