@@ -50,12 +50,13 @@ static enum ttad_code call(struct ttad *c, struct ttadi_channel *ch, struct ttad
     return give_text(c, reply, json);
 }
 
-/* Takes parameters, which may be NULL. */
-static enum ttad_code call_op(struct ttad *c, const char *op, json_t *parameters,
-                              int64_t timeout_ms, char **json)
+/* Takes parameters, which may be NULL, as may model. */
+static enum ttad_code call_model(struct ttad *c, const char *op, const char *model,
+                                 json_t *parameters, int64_t timeout_ms, char **json)
 {
     const char *action = json_string_value(json_object_get(parameters, "action"));
-    struct ttadi_ask ask = {.op = op, .parameters = parameters, .timeout_ms = timeout_ms};
+    struct ttadi_ask ask = {
+        .op = op, .model = model, .parameters = parameters, .timeout_ms = timeout_ms};
     struct ttadi_channel *ch = &c->control;
 
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
@@ -65,6 +66,12 @@ static enum ttad_code call_op(struct ttad *c, const char *op, json_t *parameters
             ch = ops[i].data ? &c->data : ch;
         }
     return call(c, ch, &ask, json);
+}
+
+static enum ttad_code call_op(struct ttad *c, const char *op, json_t *parameters,
+                              int64_t timeout_ms, char **json)
+{
+    return call_model(c, op, NULL, parameters, timeout_ms, json);
 }
 
 enum ttad_code ttad_call(struct ttad *c, const char *op, const char *parameters, int64_t timeout_ms,
@@ -85,20 +92,28 @@ enum ttad_code ttad_call(struct ttad *c, const char *op, const char *parameters,
     return call_op(c, op, p, timeout_ms, json);
 }
 
-/* Call an op with texts by key: key, text, key, text, ..., NULL; a NULL text is left out. */
-static enum ttad_code call_texts(struct ttad *c, const char *op, const char *const *texts,
-                                 char **json)
+/* Parameters from key, text, key, text, ..., NULL; a NULL text is left out.  NULL: c says why. */
+static json_t *texts_json(struct ttad *c, const char *op, const char *const *texts)
 {
     json_t *p = json_object();
 
-    if (json)
-        *json = NULL;
     for (; *texts; texts += 2)
         if (!p || !ttadi_set_text(p, texts[0], texts[1])) {
             json_decref(p);
-            return ttadi_fail(c, TTAD_BAD_ARGUMENT, "%s: '%s' is not UTF-8", op, texts[0]);
+            (void)ttadi_fail(c, TTAD_BAD_ARGUMENT, "%s: '%s' is not UTF-8", op, texts[0]);
+            return NULL;
         }
-    return call_op(c, op, p, 0, json);
+    return p;
+}
+
+static enum ttad_code call_texts(struct ttad *c, const char *op, const char *const *texts,
+                                 char **json)
+{
+    json_t *p = texts_json(c, op, texts);
+
+    if (json)
+        *json = NULL;
+    return p ? call_op(c, op, p, 0, json) : c->code;
 }
 
 /* ---- what needs nothing ------------------------------------------------------------------ */
@@ -181,18 +196,38 @@ enum ttad_code ttad_thaw(struct ttad *c, const char *stream, const char *reason,
     return steer(c, "thaw", stream, NULL, reason, json);
 }
 
-enum ttad_code ttad_load(struct ttad *c, const char *model, const char *path, char **json)
+enum ttad_code ttad_load(struct ttad *c, const char *model, const char *path, int replace,
+                         char **json)
 {
-    const char *const texts[] = {"model", model, "path", path, "actor", c->name, NULL};
+    const char *const texts[] = {"path", path, "actor", c->name, NULL};
+    json_t *p = texts_json(c, "load", texts);
 
-    return call_texts(c, "load", texts, json);
+    if (json)
+        *json = NULL;
+    if (!p)
+        return c->code;
+    if (replace && json_object_set_new(p, "replace", json_true()) != 0) {
+        json_decref(p);
+        return ttadi_fail(c, TTAD_NO_MEMORY, "out of memory");
+    }
+    return call_model(c, "load", model, p, 0, json);
 }
 
 enum ttad_code ttad_unload(struct ttad *c, const char *model, char **json)
 {
-    const char *const texts[] = {"model", model, "actor", c->name, NULL};
+    const char *const texts[] = {"actor", c->name, NULL};
+    json_t *p = texts_json(c, "unload", texts);
 
-    return call_texts(c, "unload", texts, json);
+    if (json)
+        *json = NULL;
+    return p ? call_model(c, "unload", model, p, 0, json) : c->code;
+}
+
+enum ttad_code ttad_log_level(struct ttad *c, const char *level, char **json)
+{
+    const char *const texts[] = {"level", level, NULL};
+
+    return call_texts(c, "log_level", texts, json);
 }
 
 enum ttad_code ttad_stream(struct ttad *c, const char *stream, const char *action,

@@ -26,6 +26,7 @@ static enum ttad_code read_request(struct ttad *c, const struct ttad_request *q,
     p = json_object();
     if (!p || !ttadi_set_text(p, "stream_id", q->stream) ||
         !ttadi_set_text(p, "policy", q->policy) ||
+        !ttadi_set_text(p, "on_deadline", q->on_deadline) ||
         (q->deadline_ms &&
          json_object_set_new(p, "deadline_ms", json_integer(q->deadline_ms)) != 0)) {
         json_decref(p);

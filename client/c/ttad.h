@@ -176,14 +176,16 @@ struct ttad_request {
     const char *id;             /* 1 to 64 bytes, used once; NULL: made here */
     const char *const *outputs; /* [noutputs] names of those wanted, at most 8 */
     int noutputs;               /* 0: all */
-    int64_t deadline_ms;        /* after that long the daemon does not learn; from the arrival of
-                                 * each try; 0: none */
+    int64_t deadline_ms;        /* past it, or if it would take longer, nothing is learnt; from the
+                                 * arrival of each try; 0: none */
+    const char *on_deadline;    /* past it: "frozen" answers still, "refuse" is DEADLINE; NULL: the
+                                 * former */
     int64_t timeout_ms;         /* 0: the handle's */
 };
 
-#define TTAD_REQUEST_INIT                                                           \
-    {                                                                               \
-        sizeof(struct ttad_request), NULL, NULL, 0, NULL, NULL, NULL, NULL, 0, 0, 0 \
+#define TTAD_REQUEST_INIT                                                                 \
+    {                                                                                     \
+        sizeof(struct ttad_request), NULL, NULL, 0, NULL, NULL, NULL, NULL, 0, 0, NULL, 0 \
     }
 
 struct ttad_output {
@@ -318,9 +320,14 @@ TTAD_API enum ttad_code ttad_thaw(struct ttad *c, const char *stream, const char
 /* Read configuration and policies again, all or nothing. */
 TTAD_API enum ttad_code ttad_reload(struct ttad *c, char **json);
 
-/* Serve a model from a file of the daemon's machine; serve it no more.  Not done twice. */
-TTAD_API enum ttad_code ttad_load(struct ttad *c, const char *model, const char *path, char **json);
+/* Serve a model from a file of the daemon's machine, with replace (not 0) in the place of another
+ * of that name; serve it no more: its streams are answered with NO_MODEL.  Not done twice. */
+TTAD_API enum ttad_code ttad_load(struct ttad *c, const char *model, const char *path, int replace,
+                                  char **json);
 TTAD_API enum ttad_code ttad_unload(struct ttad *c, const char *model, char **json);
+
+/* What the daemon logs from now on: err, warn, info, debug. */
+TTAD_API enum ttad_code ttad_log_level(struct ttad *c, const char *level, char **json);
 
 /* Answer what is queued, take no more, end. */
 TTAD_API enum ttad_code ttad_drain(struct ttad *c, char **json);

@@ -111,6 +111,7 @@ class Infer(ClientTest):
             policy="tent",
             id="42",
             deadline_ms=50,
+            on_deadline="refuse",
             input_name="image",
             scale=0.5,
             mean=[1],
@@ -123,7 +124,12 @@ class Infer(ClientTest):
                 "op": "infer",
                 "model_name": "resnet20",
                 "id": "42",
-                "parameters": {"stream_id": "cam-7", "policy": "tent", "deadline_ms": 50},
+                "parameters": {
+                    "stream_id": "cam-7",
+                    "policy": "tent",
+                    "deadline_ms": 50,
+                    "on_deadline": "refuse",
+                },
                 "inputs": [
                     {
                         "name": "image",
@@ -381,7 +387,7 @@ class BusyServer(ClientTest):
         self.assertGreater(times[1] - times[0], 0.14)
 
     def test_busy_until_the_timeout_is_busy(self):
-        server, client = self.serve(lambda r, t: error(r, "BUSY", 20), timeout=0.2)
+        server, client = self.serve(lambda r, t: error(r, "BUSY", 20), timeout=1)
         with self.assertRaises(ttad.Busy) as e:
             client.infer(IMAGE, "s")
         self.assertEqual(e.exception.retry_after, 0.02)
@@ -437,7 +443,7 @@ class Again(ClientTest):
         self.assertEqual([r["id"] for r in server.requests], ["a"] * 4)
 
     def test_draining_until_the_timeout_is_draining(self):
-        server, client = self.serve(lambda r, t: error(r, "DRAINING"), timeout=0.1)
+        server, client = self.serve(lambda r, t: error(r, "DRAINING"), timeout=1)
         with self.assertRaises(ttad.Draining):
             client.infer(IMAGE, "s")
 
@@ -506,25 +512,33 @@ class Again(ClientTest):
         waiting = []
 
         def handler(r, t):
-            waiting.append(r)
-            most.append(len(waiting))
-            return [answer(waiting.pop(0), credit=3)] if len(waiting) == 3 else []
+            if r["op"] == "infer":
+                waiting.append(r)
+                return []
+            told = [answer(w, credit=2) for w in waiting]  # all at once, when it is asked to
+            waiting.clear()
+            return [*told, frames({"op": r["op"], "id": r["id"]})]
 
-        most = []
         server, client = self.connected(handler)
-        ids = [client.submit(IMAGE, "s", timeout=2) for _ in range(30)]
-        server.wait_requests(8)
-        for i in ids[:20]:
-            client.result(i)
-        self.assertLessEqual(max(most), 8)
+        ids = [client.submit(IMAGE, "s") for _ in range(12)]
+        server.wait_requests(8)  # the default, as long as the server has told nothing
+        client.cancel("nobody", "s")
+        server.wait_requests(9 + 2)
+        self.assertEqual([client.result(i).id for i in ids[:8]], ids[:8])
+        client.cancel("nobody", "s")
+        server.wait_requests(9 + 2 + 1 + 2)
+        client.cancel("nobody", "s")
+        self.assertEqual([client.result(i).id for i in ids[8:]], ids[8:])
+        self.assertEqual(len(server.requests), 12 + 3)
 
     def test_a_request_that_waits_here_is_cancelled_here(self):
         def handler(r, t):
-            return [frames({"op": "cancel", "id": r["id"]})] if r["op"] == "cancel" else []
+            said = {"op": "cancel", "id": r["id"], "parameters": {"state": "unknown"}}
+            return [frames(said)] if r["op"] == "cancel" else []
 
         server, client = self.connected(handler)
         ids = [client.submit(IMAGE, "s") for _ in range(9)]
-        client.cancel(ids[-1], "s")
+        self.assertEqual(client.cancel(ids[-1], "s"), "unknown")
         with self.assertRaises(ttad.Cancelled):
             client.result(ids[-1])
         self.assertNotIn(ids[-1], [r["id"] for r in server.requests])
@@ -568,6 +582,15 @@ class OtherOps(ClientTest):
                 "stream",
                 {"stream_id": "cam-7", "action": "open", "policy": "tent"},
             ),
+            (lambda: client.reload(), "reload", {"actor": "python"}),
+            (lambda: client.log_level("debug"), "log_level", {"level": "debug"}),
+            (lambda: client.load("m", "m.onnx"), "load", {"path": "m.onnx", "actor": "python"}),
+            (
+                lambda: client.load("m", "m.onnx", replace=True),
+                "load",
+                {"path": "m.onnx", "replace": True, "actor": "python"},
+            ),
+            (lambda: client.unload("m"), "unload", {"actor": "python"}),
             (
                 lambda: client.hello(),
                 "hello",
@@ -579,6 +602,7 @@ class OtherOps(ClientTest):
                 self.assertEqual(call()["state"], "frozen")
                 request = server.requests[-1]
                 self.assertEqual((request["op"], request.get("parameters")), (op, parameters))
+                self.assertEqual("model_name" in request, op in ("load", "unload"))
         for op, call in (
             ("streams", client.streams),
             ("models", client.models),

@@ -89,6 +89,24 @@ class Verbs(unittest.TestCase):
             self.assertEqual(sent["op"], op)
             self.assertEqual(sent["parameters"], {"stream_id": "cam-7", **more})
 
+    def test_what_steers_the_daemon_sends_what_it_names(self):
+        endpoint = self.reply()
+        file = str(Path("m.onnx").resolve())
+        for argv, op, model, more in (
+            (["reload"], "reload", None, {}),
+            (["load", "m", "m.onnx"], "load", "m", {"path": file}),
+            (["load", "m", file, "--replace"], "load", "m", {"path": file, "replace": True}),
+            (["unload", "m"], "unload", "m", {}),
+            (["log-level", "debug"], "log_level", None, {"level": "debug"}),
+            (["drain"], "drain", None, {}),
+        ):
+            self.assertEqual(run(*argv, *endpoint), (0, "done\n", ""))
+            sent = self.server.requests[-1]
+            said = sent.get("parameters", {})
+            said.pop("actor", None)
+            self.assertEqual((sent["op"], sent.get("model_name"), said), (op, model, more))
+        self.assertEqual(run("log-level", "loud", *endpoint)[0], ctl.USAGE)
+
     def test_ping_says_how_long_it_took(self):
         code, out, _ = run("ping", *self.reply())
         self.assertEqual(code, 0)

@@ -171,13 +171,13 @@ class Client:
         policy: Optional[str] = None,
         id: Optional[str] = None,
         deadline_ms: Optional[int] = None,
-        on_deadline: Optional[str] = None,
         input_name: str = "",
         scale: Optional[float] = None,
         mean: Optional[Sequence[float]] = None,
         std: Optional[Sequence[float]] = None,
         outputs: Sequence[str] = (),
         timeout: Optional[float] = None,
+        on_deadline: Optional[str] = None,
     ) -> Answer:
         """Ask for a batch and wait for the answer.
 
@@ -185,7 +185,8 @@ class Client:
         stream            whose parameters answer, and learn
         model, policy     None: the only model; the policy of the stream, or the server's default
         id                names the request; the same id again is not learnt from twice
-        deadline_ms       after that long, or if it would take longer, nothing is learnt; None: never
+        deadline_ms       after that long, or if it would take longer, nothing is learnt; counted
+                          from the arrival of each try; None: never
         on_deadline       past the deadline: "frozen" (None) answers still, "refuse" does not
         scale, mean, std  (x * scale - mean) / std is done by the server, mean and std per channel
         outputs           names of the outputs wanted; none: all
@@ -200,13 +201,13 @@ class Client:
             policy,
             id,
             deadline_ms,
-            on_deadline,
             input_name,
             scale,
             mean,
             std,
             outputs,
             timeout,
+            on_deadline,
             share=True,
         )
         return self.result(request)
@@ -219,13 +220,13 @@ class Client:
         policy: Optional[str] = None,
         id: Optional[str] = None,
         deadline_ms: Optional[int] = None,
-        on_deadline: Optional[str] = None,
         input_name: str = "",
         scale: Optional[float] = None,
         mean: Optional[Sequence[float]] = None,
         std: Optional[Sequence[float]] = None,
         outputs: Sequence[str] = (),
         timeout: Optional[float] = None,
+        on_deadline: Optional[str] = None,
     ) -> str:
         """Like infer(), but only send: returns the id for result().  x may be changed at once."""
         return self._infer(
@@ -235,13 +236,13 @@ class Client:
             policy,
             id,
             deadline_ms,
-            on_deadline,
             input_name,
             scale,
             mean,
             std,
             outputs,
             timeout,
+            on_deadline,
             share=False,
         )
 
@@ -272,14 +273,15 @@ class Client:
         }
         return self._call(self._data, header, [array], timeout)
 
-    def cancel(self, id: str, stream: str) -> Dict[str, Any]:
-        """Drop a request that waits, here or in the server's queue: it ends with Cancelled.
+    def cancel(self, id: str, stream: str, timeout: Optional[float] = None) -> str:
+        """Drop a request that waits, here or in the server's queue: its result() raises Cancelled.
 
-        One that is being computed is not stopped.  The reply's `state` is dropped, under_way or
-        unknown (to the server).
+        Returns what the server found: "dropped"; "under_way": too late, it is answered; "unknown":
+        it is answered, or has not got there.
         """
         self._data.cancel(id)
-        return self._op(self._data, "cancel", stream_id=stream, request_id=id)
+        reply = self._op(self._data, "cancel", timeout, stream_id=stream, request_id=id)
+        return str(reply.get("state", ""))
 
     # ---- control --------------------------------------------------------------------------
 
@@ -331,15 +333,25 @@ class Client:
         """Read configuration and policies again, all or nothing."""
         return self._op(self._control, "reload", actor=self._name)
 
-    def load(self, model: str, path: str) -> Dict[str, Any]:
-        """Serve a model from a file of the daemon's machine."""
+    def load(self, model: str, path: str, replace: bool = False) -> Dict[str, Any]:
+        """Serve a model from a file of the daemon's machine; replace: in the place of another."""
         return self._op(
-            self._control, "load", twice=False, model=model, path=path, actor=self._name
+            self._control,
+            "load",
+            twice=False,
+            model=model,
+            path=path,
+            replace=replace or None,
+            actor=self._name,
         )
 
     def unload(self, model: str) -> Dict[str, Any]:
         """Serve a model no more; its streams are answered with NO_MODEL."""
         return self._op(self._control, "unload", twice=False, model=model, actor=self._name)
+
+    def log_level(self, level: str) -> Dict[str, Any]:
+        """What the daemon logs from now on: err, warn, info or debug."""
+        return self._op(self._control, "log_level", level=level)
 
     def drain(self) -> Dict[str, Any]:
         """Finish what is queued, take no more, end."""
@@ -401,13 +413,13 @@ class Client:
         policy: Optional[str],
         id: Optional[str],
         deadline_ms: Optional[int],
-        on_deadline: Optional[str],
         input_name: str,
         scale: Optional[float],
         mean: Optional[Sequence[float]],
         std: Optional[Sequence[float]],
         outputs: Sequence[str],
         timeout: Optional[float],
+        on_deadline: Optional[str],
         share: bool,
     ) -> str:
         """Send an infer request; returns its id."""
@@ -435,9 +447,10 @@ class Client:
         op: str,
         timeout: Optional[float] = None,
         twice: bool = True,
+        model: Optional[str] = None,
         **parameters: Any,
     ) -> Dict[str, Any]:
-        header: Header = {"op": op, "id": self._next_id()}
+        header: Header = {"op": op, "id": self._next_id(), **_given(model_name=model)}
         given = _given(**parameters)
         if given:
             header["parameters"] = given

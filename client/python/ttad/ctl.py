@@ -83,6 +83,26 @@ def _thaw(client: Client, args: argparse.Namespace) -> None:
     _show(args, client.thaw(args.stream, reason=args.reason))
 
 
+def _reload(client: Client, args: argparse.Namespace) -> None:
+    _show(args, client.reload())
+
+
+def _load(client: Client, args: argparse.Namespace) -> None:
+    _show(args, client.load(args.model, os.path.abspath(args.path), args.replace))
+
+
+def _unload(client: Client, args: argparse.Namespace) -> None:
+    _show(args, client.unload(args.model))
+
+
+def _log_level(client: Client, args: argparse.Namespace) -> None:
+    _show(args, client.log_level(args.level))
+
+
+def _drain(client: Client, args: argparse.Namespace) -> None:
+    _show(args, client.drain())
+
+
 def _ping(client: Client, args: argparse.Namespace) -> None:
     start = time.monotonic()
     client.ping()
@@ -155,6 +175,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb("freeze", _freeze, "answer without learning", stream=True, reason=True)
     verb("thaw", _thaw, "learn again", stream=True, reason=True)
+    verb("reload", _reload, "read configuration and policies again, all or nothing")
+    load = verb("load", _load, "serve a model")
+    load.add_argument("model", metavar="NAME")
+    load.add_argument("path", metavar="FILE", help="an ONNX file on the daemon's machine")
+    load.add_argument("--replace", action="store_true", help="in the place of another of that name")
+    unload = verb("unload", _unload, "serve a model no more")
+    unload.add_argument("model", metavar="NAME")
+    level = verb("log-level", _log_level, "what the daemon logs from now on")
+    level.add_argument("level", choices=("err", "warn", "info", "debug"))
+    verb("drain", _drain, "answer what is queued, take no more, end")
     tail = verb("tail", _tail, "print events as they happen")
     tail.add_argument(
         "--topic", action="append", metavar="T", help="only topics that begin so; may be repeated"

@@ -93,7 +93,7 @@ class Disconnected(Timeout):
 
 
 class Cancelled(TtadError):
-    """cancel() dropped the request before it was computed."""
+    """The request was dropped by a cancel() before its turn came; nothing was done for it."""
 
     default_code = "CANCELLED"
 

@@ -142,7 +142,7 @@ static void *do_reset(void *ret)
 
 static void *do_load(void *ret)
 {
-    *(enum ttad_code *)ret = ttad_load(c, "m", "m.onnx", NULL);
+    *(enum ttad_code *)ret = ttad_load(c, "m", "m.onnx", 1, NULL);
     return ret;
 }
 
@@ -762,6 +762,8 @@ static void what_may_have_been_done_is_not_sent_again(void **state)
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         start_call(calls[i]);
         assert_non_null(fake_take(&f, LONG));
+        if (calls[i] == do_load || calls[i] == do_unload)
+            assert_string_equal(json_string_value(json_object_get(f.request, "model_name")), "m");
         assert_null(fake_take(&f, 100)); // three tries long
         fake_die(&f);
         assert_int_equal(end_call(), TTAD_DISCONNECTED);
