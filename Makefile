@@ -15,8 +15,8 @@ BUILD   := build/$(MODE)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 CC      ?= cc
 PYTHON  ?= /usr/bin/python3
 BENCH_PYTHON ?= python3
-PKGS    := libzmq sqlite3 openblas yaml-0.1 jansson libprotobuf-c libsodium libmicrohttpd
-TPKGS   := cmocka
+PKGS    := sqlite3 openblas yaml-0.1 jansson libprotobuf-c libsodium libmicrohttpd
+TPKGS   := cmocka libzmq
 GEN     := build/gen
 
 # Debian's names of what is needed, installed by `make deps` where it is missing.
