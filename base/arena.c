@@ -36,7 +36,7 @@ static size_t held(const struct tt_arena *a)
 
 static struct tt_block *add_block(struct tt_arena *a, size_t bytes)
 {
-    size_t size = a->used / 2; // by half of what there is
+    size_t size = a->used / 2 / TT_ALIGN * TT_ALIGN; // by half of what there is
     struct tt_block *b;
 
     if (size < FIRST_BLOCK)

@@ -327,8 +327,7 @@ void tt_gate_shut(struct tt_gate *g, enum tt_gate_door door)
 
 void tt_gate_send(struct tt_gate *g, struct tt_job *job)
 {
-    for (int i = 0; i < job->nframes; i++)
-        tt_job_drop_frame(job, i);
+    tt_job_settle(job);
     tt_mailbox_put(&g->answers, job);
 }
 

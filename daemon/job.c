@@ -57,6 +57,14 @@ void tt_job_drop_frame(struct tt_job *job, int i)
     job->frame[i] = (struct tt_frame){"", 0};
 }
 
+void tt_job_settle(struct tt_job *job)
+{
+    for (int i = 0; i < job->nframes; i++)
+        tt_job_drop_frame(job, i);
+    if (job->arena.used > job->charged)
+        charge(job, (ptrdiff_t)(job->arena.used - job->charged));
+}
+
 void tt_job_free(struct tt_job *job)
 {
     struct tt_arena arena;

@@ -70,6 +70,9 @@ void tt_job_charge(struct tt_job *job, struct tt_account *account, size_t bytes)
 bool tt_job_add_frame(struct tt_job *job, size_t size);
 void tt_job_drop_frame(struct tt_job *job, int i);
 
+/* The job is answered: its frames go, and what its answer takes is charged instead. */
+void tt_job_settle(struct tt_job *job);
+
 /* Jobs in the order they were put.  Any thread puts; one takes. */
 struct tt_mailbox {
     pthread_mutex_t lock;

@@ -13,7 +13,7 @@
  */
 #define TT_PEER_NAME 64
 #define TT_NEWS      1024               // events that subscribers may lag behind
-#define TT_JOB_BYTES ((size_t)66 << 10) // what a job takes beside its frames: its arena's block
+#define TT_JOB_BYTES ((size_t)16 << 10) // what a job takes beside its frames, until it is answered
 #define TT_SMALL     ((size_t)64 << 10) // a frame up to this may use the last eighth of the memory
 
 /* A process (ipc), or an address (tcp).  Used while it has connections or jobs. */
