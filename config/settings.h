@@ -27,7 +27,8 @@ struct tt_limits {
     int64_t queue_per_stream, queue_total, queue_bytes, credit;
     int64_t replay_window, replay_bytes;
     int64_t drain_ms, stuck_ms, feedback_window_s;
-    int64_t stream_bytes, ring_versions, snapshots_keep, journal_bytes, capture_bytes;
+    int64_t stream_bytes, ring_versions, snapshots_keep, snapshot_bytes, snapshots_bytes,
+        journal_bytes, capture_bytes;
 };
 
 struct tt_settings {

@@ -38,6 +38,7 @@ struct tt_daemon {
     struct tt_gate *gate; // of all connections
     struct tt_shelf shelf;
     const char *snapshots; // the folder of all
+    struct tt_room room;   // that they may take
     struct tt_store *store;
     struct tt_events *events;
     struct tt_health health;

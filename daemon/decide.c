@@ -79,6 +79,14 @@ static struct tt_version restore(struct tt_stream *s, const struct tt_version *t
     return copy;
 }
 
+/* Retention leaves what a decision names. */
+static void pin(struct tt_stream *s, const struct tt_restored *what)
+{
+    tt_storage_pin(&s->storage, what->from->id);
+    if (what->to)
+        tt_storage_pin(&s->storage, what->to->id);
+}
+
 /* The newest good version from before the change point less one detection delay. */
 static const struct tt_version *choose(struct tt_stream *s, const struct tt_plan *plan,
                                        const struct tt_decision *d, int64_t now_ms,
@@ -158,6 +166,7 @@ void tt_stream_decide(struct tt_stream *s, const struct tt_plan *plan, const str
     } else if (back) {
         what.to = choose(s, plan, d, now_ms, &what.reason);
     }
+    pin(s, &what);
     id = tt_tell_number(s);
     if (what.to == &to) // restored
         s->decision = id;
@@ -280,6 +289,7 @@ enum tt_code tt_stream_order(struct tt_stream *s, const struct tt_order *o, stru
             from.state = TT_VERSION_SUSPECT;
         tt_tell_version(s, &from, "it served when a person went back", NULL);
     }
+    pin(s, &what);
     ret->decision_id = tt_tell_number(s);
     if (what.to)
         s->decision = ret->decision_id;

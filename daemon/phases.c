@@ -22,6 +22,7 @@
 #include "daemon/metrics.h"
 #include "daemon/worker.h"
 #include "monitor/reader.h"
+#include "monitor/snapshot.h"
 
 #define BEYOND_CREDIT 64 // requests of a connection that are taken to be told BUSY
 #define RAW_DAYS      1  // that batch and guard rows are kept
@@ -79,6 +80,7 @@ static enum tt_code start_state(struct tt_daemon *d, struct tt_err *err)
     const size_t n = strlen(dir) + sizeof "/snapshots";
     char *path = TT_NEW(&d->arena, n, char), *lock = TT_NEW(&d->arena, n, char);
     enum tt_code code;
+    int64_t bytes = 0;
 
     if (!path || !lock)
         return tt_fail(err, TT_ENOMEM, "out of memory");
@@ -90,7 +92,13 @@ static enum tt_code start_state(struct tt_daemon *d, struct tt_err *err)
     code = hold(lock, &d->lock, err);
     if (code == TT_EBUSY)
         return tt_fail(err, TT_EBUSY, "folder '%s' is used by another ttad", dir);
-    return code;
+    if (code)
+        return code;
+    d->room.most = d->settings->limits.snapshots_bytes;
+    if (tt_snapshot_sweep(path, &bytes, err) != TT_OK)
+        tt_log(TT_LOG_WARN, "%s, ignoring", err->msg);
+    atomic_store(&d->room.used, bytes);
+    return TT_OK;
 }
 
 static void stop_state(struct tt_daemon *d)

@@ -299,6 +299,8 @@ enum tt_code tt_stream_resume(struct tt_stream *s, const struct tt_plan *plan,
         tt_arena_init(&r.arena, 0);
         for (int i = 0; i < known->n; i++)
             s->step = known->version[i].step > s->step ? known->version[i].step : s->step;
+        for (int i = 0; i < known->nnamed; i++)
+            tt_storage_pin(&s->storage, known->named[i]);
         find_lost(s, known, now_ms);
         resume_all(&r, &scan);
         tt_arena_release(&r.arena);

@@ -11,8 +11,10 @@
 struct tt_known {                           // what the record knows
     const struct tt_known_version *version; // those with a file first
     int n;
-    int64_t decision; // the newest one that restored a version of this stream; 0: none
-    bool read;        // it could be read
+    int64_t decision;      // the newest one that restored a version of this stream; 0: none
+    bool read;             // it could be read
+    const uint64_t *named; // versions that its newest decisions name, oldest first
+    int nnamed;
 };
 
 /* Serve the journal's version, unless the record knows of a decision that went back from it, or a

@@ -2,6 +2,7 @@
 #include "daemon/save.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/snapshots.h"
@@ -16,18 +17,48 @@ void tt_stream_file(const struct tt_stream *s, const char *file,
                    slash ? slash + 1 : s->snapshots, TT_SNAPSHOT_NAME, file);
 }
 
+#define HOURLY 24 // the newest snapshot of each of so many hours stays
+#define DAILY  7  // and of each of so many days
+
+/* What serves, what a rollback would go to now, what a decision names. */
 static bool pinned(void *arg, const struct tt_snapshot_file *f)
+{
+    const struct tt_stream *s = arg;
+    const struct tt_version *target = tt_versions_target(&s->versions, INT64_MAX);
+    const uint64_t id = strtoull(f->version, NULL, 16);
+
+    for (int i = 0; i < TT_PINS && i < s->storage.npins; i++)
+        if (s->storage.pin[i] == id)
+            return true;
+    return id == s->versions.serving.id || id == target->id;
+}
+
+/* Those of the ring that are, or may become, a place to go back to. */
+static bool wanted(void *arg, const struct tt_snapshot_file *f)
 {
     const struct tt_stream *s = arg;
     const struct tt_version *v = tt_versions_find(&s->versions, f->version);
 
-    return !strcmp(s->versions.serving.name, f->version) ||
-           (v && (v->state == TT_VERSION_GOOD || v->state == TT_VERSION_SOAKING));
+    return v && (v->state == TT_VERSION_GOOD || v->state == TT_VERSION_SOAKING);
+}
+
+/* A checkpoint whose numbers were only there is none any more. */
+static void forget(struct tt_stream *s, const char *version)
+{
+    for (int i = 0; i < s->versions.nring; i++) {
+        struct tt_version *v = &s->versions.ring[i];
+
+        if (strcmp(v->name, version) != 0)
+            continue;
+        v->stored = v->synced = false;
+        if (!v->block)
+            *v = (struct tt_version){.name = ""};
+    }
 }
 
 static void removed(void *arg, const struct tt_snapshot_file *f)
 {
-    const struct tt_stream *s = arg;
+    struct tt_stream *s = arg;
     struct tt_record r = {.kind = TT_REC_VERSION_STATE,
                           .ts_ms = s->versions.serving.ms,
                           .stream = s->name,
@@ -35,12 +66,43 @@ static void removed(void *arg, const struct tt_snapshot_file *f)
 
     if (s->sink.put)
         (void)s->sink.put(s->sink.ctx, &r); // told again when the file is missed
+    forget(s, f->version);
+    if (s->storage.room)
+        atomic_fetch_sub(&s->storage.room->used, f->bytes);
+}
+
+static bool add_up(void *arg, const struct tt_snapshot_file *f)
+{
+    *(int64_t *)arg += f->bytes;
+    return true;
+}
+
+/* The bytes that this stream may have: its own bound, and when all streams have more than theirs,
+ * so much less than it has: who writes makes room. */
+static int64_t quota(const struct tt_stream *s)
+{
+    const struct tt_room *room = s->storage.room;
+    const int64_t over = room && room->most ? atomic_load(&room->used) - room->most : 0;
+    int64_t mine = 0;
+    struct tt_err err;
+
+    if (over <= 0 || tt_snapshot_scan(s->snapshots, add_up, &mine, &err) != TT_OK)
+        return s->storage.bytes;
+    mine = mine > over ? mine - over : 1;
+    return s->storage.bytes && s->storage.bytes < mine ? s->storage.bytes : mine;
 }
 
 static void retain(struct tt_stream *s, int64_t now_ms)
 {
-    const struct tt_snapshot_keep keep = {
-        .newest = s->keep, .pinned = pinned, .removed = removed, .arg = s};
+    struct tt_snapshot_keep keep = {.newest = s->storage.newest,
+                                    .quota = quota(s),
+                                    .now_ms = now_ms,
+                                    .hourly = HOURLY,
+                                    .daily = DAILY,
+                                    .pinned = pinned,
+                                    .wanted = wanted,
+                                    .removed = removed,
+                                    .arg = s};
     struct tt_err err;
 
     if (tt_snapshot_retain(s->snapshots, &keep, &err) != TT_OK) // the snapshot itself is there
@@ -54,7 +116,7 @@ static enum tt_code write_file(const struct tt_stream *s, const struct tt_plan *
     struct tt_arena arena;
     enum tt_code code;
     void *bytes;
-    size_t n;
+    size_t n = 0;
 
     tt_arena_init(&arena, 0);
     code = tt_snapshot_encode(s, plan, v, reason, &arena, &bytes, &n, err);
@@ -62,6 +124,8 @@ static enum tt_code write_file(const struct tt_stream *s, const struct tt_plan *
         code = sync ? tt_snapshot_write(s->snapshots, name, bytes, n, err)
                     : tt_snapshot_put(s->snapshots, name, bytes, n, err);
     tt_arena_release(&arena);
+    if (!code && s->storage.room)
+        atomic_fetch_add(&s->storage.room->used, (int64_t)n);
     return code;
 }
 
@@ -117,6 +181,7 @@ void tt_stream_stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now
 {
     char name[TT_SNAPSHOT_NAME], file[TT_SNAPSHOT_DIR + TT_SNAPSHOT_NAME];
     struct tt_err err;
+    bool stowed = false;
 
     for (int i = 0; s->snapshots && i < s->versions.nring; i++) {
         struct tt_version *v = &s->versions.ring[i];
@@ -131,5 +196,8 @@ void tt_stream_stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now
         v->stored = true;
         tt_stream_file(s, name, file);
         tt_tell_version(s, v, "checkpoint", file);
+        stowed = true;
     }
+    if (stowed)
+        retain(s, now_ms);
 }

@@ -84,7 +84,9 @@ enum tt_code tt_stream_new(const struct tt_stream_spec *spec, struct tt_stream *
                             .model = spec->model,
                             .policy = spec->policy,
                             .sink = spec->sink,
-                            .keep = spec->keep ? spec->keep : KEEP,
+                            .storage = {.newest = spec->keep ? spec->keep : KEEP,
+                                        .bytes = spec->snapshot_bytes,
+                                        .room = spec->room},
                             .feedback_ms = spec->feedback_ms};
     s->journal.limit = spec->journal_bytes ? spec->journal_bytes : TT_JOURNAL_BYTES;
     tt_arena_init(&s->scratch, 0);

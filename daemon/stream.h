@@ -5,6 +5,7 @@
 #include "daemon/memory.h"
 #include "daemon/recent.h"
 #include "daemon/sink.h"
+#include "daemon/storage.h"
 #include "daemon/versions.h"
 #include "engines/step.h"
 #include "monitor/guard.h"
@@ -27,11 +28,13 @@ struct tt_stream_spec {
     const struct tt_plan *plan; // for the layout; not kept
     float *source;              // tt_plan_source's block, to share; NULL: one of its own
     struct tt_sink sink;
-    const char *snapshots; // directory of its snapshots; NULL: none are written; copied
-    int keep;              // newest snapshots that stay; 0: 10
-    int ring;              // checkpoints in memory; 0: 16
-    int64_t journal_bytes; // largest version that is journaled; 0: TT_JOURNAL_BYTES; -1: none
-    int64_t feedback_ms;   // age of an answer that still takes labels; 0: no bound
+    const char *snapshots;  // directory of its snapshots; NULL: none are written; copied
+    int keep;               // newest snapshots that stay; 0: 10
+    int64_t snapshot_bytes; // most of its snapshots; 0: no bound
+    struct tt_room *room;   // of the snapshots of all streams; NULL: none
+    int ring;               // checkpoints in memory; 0: 16
+    int64_t journal_bytes;  // largest version that is journaled; 0: TT_JOURNAL_BYTES; -1: none
+    int64_t feedback_ms;    // age of an answer that still takes labels; 0: no bound
     int64_t now_ms;
 };
 
@@ -48,7 +51,7 @@ struct tt_stream {
     const struct tt_model *model;
     const struct tt_policy *policy;
     struct tt_sink sink;
-    int keep;
+    struct tt_storage storage;
     int64_t feedback_ms;
     struct tt_versions versions;
     struct tt_signals signals;

@@ -163,7 +163,9 @@ static struct known read_known(struct tt_worker *w, const char *stream, bool kno
     }
     if (tt_reader_versions(reader, stream, KNOWN, &w->scratch, &versions, &k.versions.n, &err) !=
             TT_OK ||
-        tt_reader_restored(reader, stream, &k.versions.decision, &err) != TT_OK)
+        tt_reader_restored(reader, stream, &k.versions.decision, &err) != TT_OK ||
+        tt_reader_named(reader, stream, TT_PINS, &w->scratch, &k.versions.named, &k.versions.nnamed,
+                        &err) != TT_OK)
         tt_log(TT_LOG_WARN, "stream '%s': %s, ignoring", stream, err.msg);
     else
         k.versions.read = true;
@@ -256,6 +258,8 @@ static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane, struc
                                                .sink = tt_daemon_sink(w->daemon),
                                                .snapshots = dir,
                                                .keep = (int)limits->snapshots_keep,
+                                               .snapshot_bytes = limits->snapshot_bytes,
+                                               .room = &w->daemon->room,
                                                .ring = (int)limits->ring_versions,
                                                .journal_bytes = limits->journal_bytes
                                                                     ? limits->journal_bytes

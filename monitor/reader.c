@@ -8,7 +8,7 @@
 
 struct tt_reader {
     sqlite3 *db;
-    sqlite3_stmt *streams, *versions, *restored, *answer, *ids, *last;
+    sqlite3_stmt *streams, *versions, *restored, *named, *answer, *ids, *last;
 };
 
 static const char streams_sql[] =
@@ -25,6 +25,12 @@ static const char versions_sql[] =
 static const char restored_sql[] =
     "SELECT max(decision_id) FROM decision WHERE stream_id = (SELECT id FROM stream WHERE name = "
     "?1) AND action IN ('rollback', 'reset') AND NOT dry_run";
+
+static const char named_sql[] =
+    "SELECT v FROM (SELECT decision_id AS d, from_version AS v FROM decision WHERE stream_id = "
+    "(SELECT id FROM stream WHERE name = ?1) UNION ALL SELECT decision_id, to_version FROM "
+    "decision WHERE stream_id = (SELECT id FROM stream WHERE name = ?1)) WHERE v IS NOT NULL "
+    "ORDER BY d DESC LIMIT ?2";
 
 static const char answer_sql[] =
     "SELECT version, step, rows, ts_ms FROM batch WHERE request_id = ?2 AND stream_id = "
@@ -62,6 +68,8 @@ enum tt_code tt_reader_open(const char *path, struct tt_reader **ret, struct tt_
     if (!code)
         code = prepare(r, restored_sql, &r->restored, err);
     if (!code)
+        code = prepare(r, named_sql, &r->named, err);
+    if (!code)
         code = prepare(r, answer_sql, &r->answer, err);
     if (!code)
         code = prepare(r, ids_sql, &r->ids, err);
@@ -81,6 +89,7 @@ void tt_reader_close(struct tt_reader *r)
     sqlite3_finalize(r->streams);
     sqlite3_finalize(r->versions);
     sqlite3_finalize(r->restored);
+    sqlite3_finalize(r->named);
     sqlite3_finalize(r->answer);
     sqlite3_finalize(r->ids);
     sqlite3_finalize(r->last);
@@ -187,6 +196,28 @@ enum tt_code tt_reader_restored(struct tt_reader *r, const char *stream, int64_t
     else
         code = tt_schema_fail(r->db, err, "looking for a restore");
     sqlite3_reset(r->restored);
+    return code;
+}
+
+enum tt_code tt_reader_named(struct tt_reader *r, const char *stream, int max,
+                             struct tt_arena *arena, const uint64_t **ret, int *ret_n,
+                             struct tt_err *err)
+{
+    uint64_t *all = TT_NEW(arena, max + 1, uint64_t);
+    enum tt_code code = TT_OK;
+    int n = 0, rc;
+
+    if (!all)
+        return tt_fail(err, TT_ENOMEM, "no memory for the list of decisions");
+    sqlite3_bind_text(r->named, 1, stream, -1, SQLITE_STATIC);
+    sqlite3_bind_int(r->named, 2, max);
+    while ((rc = sqlite3_step(r->named)) == SQLITE_ROW && n < max)
+        all[max - ++n] = strtoull((const char *)sqlite3_column_text(r->named, 0), NULL, 16);
+    if (rc != SQLITE_DONE && rc != SQLITE_ROW)
+        code = tt_schema_fail(r->db, err, "listing what decisions name");
+    sqlite3_reset(r->named);
+    *ret = all + max - n;
+    *ret_n = n;
     return code;
 }
 

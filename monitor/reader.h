@@ -58,6 +58,12 @@ TT_MUST_CHECK enum tt_code tt_reader_versions(struct tt_reader *r, const char *s
 TT_MUST_CHECK enum tt_code tt_reader_restored(struct tt_reader *r, const char *stream,
                                               int64_t *ret_decision, struct tt_err *err);
 
+/* The versions that the newest decisions of a stream name, as numbers, at most max, oldest first.
+ * In arena. */
+TT_MUST_CHECK enum tt_code tt_reader_named(struct tt_reader *r, const char *stream, int max,
+                                           struct tt_arena *arena, const uint64_t **ret, int *ret_n,
+                                           struct tt_err *err);
+
 /* Who answered that request; the newest answer when an id was used again.  TT_ENOTFOUND: nobody,
  * or its row is no longer kept. */
 TT_MUST_CHECK enum tt_code tt_reader_answer(struct tt_reader *r, const char *stream,

@@ -449,17 +449,41 @@ enum tt_code tt_snapshot_scan(const char *dir,
     return TT_OK;
 }
 
+/* Told first: a row without a file is looked for at the next start, a file that is gone is not. */
 static enum tt_code drop(const char *dir, const struct tt_snapshot_file *f,
                          const struct tt_snapshot_keep *keep, int64_t *total, struct tt_err *err)
 {
-    enum tt_code code = tt_snapshot_remove(dir, f->name, err);
-
-    if (code)
-        return code;
     if (keep->removed)
         keep->removed(keep->arg, f);
     *total -= f->bytes;
-    return TT_OK;
+    return tt_snapshot_remove(dir, f->name, err);
+}
+
+/* Is f the first of its span, as they come, newest first, and is that one of the last n? */
+static bool first_of(const struct tt_snapshot_keep *keep, const struct tt_snapshot_file *f,
+                     int64_t span, int n, int64_t *last)
+{
+    const int64_t at = f->mtime_ms / span, now = keep->now_ms / span;
+    const bool first = n > 0 && at != *last && at > now - n;
+
+    if (first)
+        *last = at;
+    return first;
+}
+
+/* Which stay as long as there is room: stay[l->n]. */
+static void choose(const struct list *l, const struct tt_snapshot_keep *keep, bool *stay)
+{
+    int64_t hour = -1, day = -1;
+
+    for (size_t i = 0; i < l->n; i++) {
+        const struct tt_snapshot_file *f = &l->file[i];
+        const bool hourly = first_of(keep, f, 3600000, keep->hourly, &hour);
+        const bool daily = first_of(keep, f, 86400000, keep->daily, &day);
+
+        stay[i] = i < (size_t)(keep->newest > 1 ? keep->newest : 1) || hourly || daily ||
+                  (keep->wanted && keep->wanted(keep->arg, f));
+    }
 }
 
 enum tt_code tt_snapshot_retain(const char *dir, const struct tt_snapshot_keep *keep,
@@ -467,20 +491,49 @@ enum tt_code tt_snapshot_retain(const char *dir, const struct tt_snapshot_keep *
 {
     struct list l = {0};
     enum tt_code code = list_dir(dir, false, &l, err);
+    bool *stay = code ? NULL : calloc(l.n + 1, sizeof *stay);
     int64_t total = 0;
 
+    if (!code && !stay)
+        code = tt_fail(err, TT_ENOMEM, "snapshots in '%s': no memory for the list", dir);
     if (code)
         return code;
+    choose(&l, keep, stay);
     for (size_t i = 0; i < l.n; i++)
         total += l.file[i].bytes;
     for (size_t i = l.n; !code && i-- > 1;) { // oldest first, never the newest
         const struct tt_snapshot_file *f = &l.file[i];
-        bool surplus = i >= (size_t)(keep->newest > 1 ? keep->newest : 1);
-        bool heavy = keep->quota > 0 && total > keep->quota;
+        const bool heavy = keep->quota > 0 && total > keep->quota;
 
-        if ((surplus || heavy) && !(keep->pinned && keep->pinned(keep->arg, f)))
+        if ((!stay[i] || heavy) && !(keep->pinned && keep->pinned(keep->arg, f)))
             code = drop(dir, f, keep, &total, err);
     }
+    free(stay);
     free(l.file);
+    return code;
+}
+
+enum tt_code tt_snapshot_sweep(const char *root, int64_t *ret_bytes, struct tt_err *err)
+{
+    char path[4096];
+    enum tt_code code = TT_OK;
+    DIR *d = opendir(root);
+
+    *ret_bytes = 0;
+    if (!d)
+        return fail_at(err, root, "", "listing");
+    for (struct dirent *e; !code && (errno = 0, e = readdir(d));) {
+        struct list l = {0};
+
+        if (e->d_name[0] == '.' ||
+            snprintf(path, sizeof path, "%s/%s", root, e->d_name) >= (int)sizeof path)
+            continue;
+        if (list_dir(path, true, &l, err) != TT_OK) // no directory, or not ours to read
+            continue;
+        for (size_t i = 0; i < l.n; i++)
+            *ret_bytes += l.file[i].bytes;
+        free(l.file);
+    }
+    closedir(d);
     return code;
 }

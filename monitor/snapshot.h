@@ -62,6 +62,11 @@ TT_MUST_CHECK enum tt_code tt_snapshot_scan(const char *dir,
                                                          const struct tt_snapshot_file *f),
                                             void *arg, struct tt_err *err);
 
+/* At the start: remove temporaries from every stream's directory under root, and add up the bytes
+ * of all snapshots. */
+TT_MUST_CHECK enum tt_code tt_snapshot_sweep(const char *root, int64_t *ret_bytes,
+                                             struct tt_err *err);
+
 /* Remove one file; that there is none is not an error. */
 TT_MUST_CHECK enum tt_code tt_snapshot_remove(const char *dir, const char *name,
                                               struct tt_err *err);
@@ -70,12 +75,15 @@ struct tt_snapshot_keep {
     int newest;    // the newest so many stay, unless the quota says otherwise
     int64_t quota; // bytes that all may have together; 0: no bound.  Pinned ones count
     bool (*pinned)(void *arg, const struct tt_snapshot_file *f);  // must stay; NULL: none is
-    void (*removed)(void *arg, const struct tt_snapshot_file *f); // called after each; may be NULL
+    void (*removed)(void *arg, const struct tt_snapshot_file *f); // called before each; may be NULL
     void *arg;
+    int64_t now_ms;    // the caller's clock; files say themselves when they were written
+    int hourly, daily; // the newest of each of the last so many hours, days, stay like the newest
+    bool (*wanted)(void *arg, const struct tt_snapshot_file *f); // stays like those; NULL: none
 };
 
-/* Delete the unpinned beyond the newest, then the oldest unpinned until the quota holds.  Never
- * the newest of all. */
+/* Delete what nobody wants, then the oldest unpinned until the quota holds.  Never the newest of
+ * all. */
 TT_MUST_CHECK enum tt_code tt_snapshot_retain(const char *dir, const struct tt_snapshot_keep *keep,
                                               struct tt_err *err);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/daemon/rig.h"
 
+#include <sys/stat.h>
+
 #include "daemon/snapshots.h"
 
 #define TENT "preset: tent\n"
@@ -185,6 +187,60 @@ static void files_and_rows_are_brought_together(void **state)
     tt_stream_free(t);
 }
 
+static int files_in(const char *folder)
+{
+    char command[128];
+    FILE *p;
+    int n = -1;
+
+    snprintf(command, sizeof command, "ls '%s' | grep -c safetensors", folder);
+    p = popen(command, "r");
+    assert_non_null(p);
+    assert_int_equal(fscanf(p, "%d", &n), 1);
+    pclose(p);
+    return n;
+}
+
+/* The bound of one stream, and of all: the oldest go, not what serves or what a decision names. */
+static void snapshots_stay_within_their_bytes(void **state)
+{
+    struct tt_room room = {.most = 0};
+
+    (void)state;
+    for (int shared = 0; shared < 2; shared++) {
+        struct tt_stream *s = learnt(1);
+        char first[TT_HASH_SHORT + 1], path[160];
+        struct stat st;
+        struct tt_err err;
+
+        memcpy(first, s->versions.serving.name, sizeof first);
+        path_of(first, 1, path);
+        assert_int_equal(stat(path, &st), 0);
+        tt_storage_pin(&s->storage, s->versions.serving.id);
+        s->storage.newest = 100;
+        s->storage.bytes = shared ? 0 : 3 * st.st_size + st.st_size / 2;
+        s->storage.room = shared ? &room : NULL;
+        room.most = 3 * st.st_size + st.st_size / 2;
+        atomic_store(&room.used, st.st_size);
+        for (int i = 1; i < 9; i++) {
+            (void)rig_step(&rig, s, plan, i);
+            assert_int_equal(
+                tt_stream_save(s, plan, tt_versions_keep(&s->versions), "asked for", 1, &err),
+                TT_OK);
+            assert_true(files_in(dir) <= 3);
+        }
+        assert_int_equal(files_in(dir), 3);
+        assert_int_equal(access(path, F_OK), 0); // a decision names it
+        path_of(s->versions.serving.name, 9, path);
+        assert_int_equal(access(path, F_OK), 0);
+        if (shared)
+            assert_true(atomic_load(&room.used) <= room.most);
+        tt_stream_free(s);
+        (void)tear_down(NULL);
+        (void)set_up(NULL);
+    }
+}
+
 static void another_method_starts_from_the_source_and_says_so(void **state)
 {
     const struct tt_policy *p =
@@ -342,6 +398,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_was_set_aside_is_not_resumed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(files_and_rows_are_brought_together, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(snapshots_stay_within_their_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_method_starts_from_the_source_and_says_so, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(other_rules_begin_the_guard_anew, set_up, tear_down),

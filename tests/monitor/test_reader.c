@@ -117,6 +117,47 @@ static void a_reader_finds_what_a_daemon_needs_at_its_start(void **state)
     assert_sql(x->db, "SELECT boot_id, version, config_hash FROM boot", "boot-1|0.1|c0ffee");
 }
 
+/* What retention leaves, and what resuming does not go back behind. */
+static void what_decisions_name_is_listed(void **state)
+{
+    static const struct tt_rec_decision rows[] = {
+        {.decision_id = 3, .action = "rollback", .from_version = "11", .to_version = "10"},
+        {.decision_id = 5, .action = "reset", .from_version = "1a", .to_version = "01"},
+        {.decision_id = 6, .action = "rollback", .dry_run = true, .from_version = "1b"},
+        {.decision_id = 7, .action = "freeze", .from_version = "1c"}};
+    static const uint64_t want[] = {0x1a, 0x1, 0x1b, 0x1c};
+    struct scratch *x = *state;
+    struct tt_store *s = open_store(x->db);
+    const uint64_t *named;
+    struct tt_reader *r;
+    struct tt_arena arena;
+    struct tt_err err;
+    int64_t restored = -1;
+    int n;
+
+    for (int i = 0; i < 4; i++)
+        put_now(s, &(struct tt_record){
+                       .kind = TT_REC_DECISION, .ts_ms = T0, .stream = "b", .decision = rows[i]});
+    tt_arena_init(&arena, 0);
+    assert_int_equal(tt_reader_open(x->db, &r, &err), TT_OK);
+    assert_int_equal(tt_reader_restored(r, "b", &restored, &err), TT_OK);
+    assert_int_equal(restored, 5);
+    assert_int_equal(tt_reader_restored(r, "nobody", &restored, &err), TT_OK);
+    assert_int_equal(restored, 0);
+    assert_int_equal(tt_reader_named(r, "b", 4, &arena, &named, &n, &err), TT_OK);
+    assert_int_equal(n, 4);
+    for (int i = 0; i < 4; i++)
+        assert_true(named[i] == want[i] ||
+                    named[i] == want[i ^ 1]); // a decision's two, in any order
+    assert_int_equal(tt_reader_named(r, "b", 64, &arena, &named, &n, &err), TT_OK);
+    assert_int_equal(n, 6);
+    assert_int_equal(tt_reader_named(r, "nobody", 64, &arena, &named, &n, &err), TT_OK);
+    assert_int_equal(n, 0);
+    tt_reader_close(r);
+    tt_arena_release(&arena);
+    close_store(s);
+}
+
 static void put_request(struct tt_store *s, const char *id, int64_t i, bool adapted)
 {
     struct tt_record b = batch(i);
@@ -199,6 +240,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, scratch_new, scratch_free)
     const struct CMUnitTest tests[] = {
         CASE(a_reader_finds_what_a_daemon_needs_at_its_start),
+        CASE(what_decisions_name_is_listed),
         CASE(the_requests_answered_since_a_stream_was_closed_are_listed),
         CASE(a_reader_without_memory_says_so),
     };

@@ -339,6 +339,68 @@ static void a_directory_that_cannot_be_is_an_error(void **state)
     assert_int_not_equal(tt_snapshot_write(dir, name, "x", 1, &err), TT_OK);
 }
 
+static void set_age(const char *dir, int step, int64_t hours)
+{
+    char path[160];
+    const struct timespec at = {.tv_sec = 4000000 - hours * 3600}, both[2] = {at, at};
+
+    snprintf(path, sizeof path, "%s/%012d-%s.safetensors", dir, step, v_a);
+    assert_int_equal(utimensat(AT_FDCWD, path, both, 0), 0);
+}
+
+static bool wants_three(void *arg, const struct tt_snapshot_file *f)
+{
+    (void)arg;
+    return f->step == 3;
+}
+
+/* One every half hour for 200 hours: step 0 is the oldest. */
+static void the_newest_of_each_hour_and_day_stay(void **state)
+{
+    const struct scratch *x = *state;
+    struct tt_snapshot_keep keep = {
+        .newest = 2, .now_ms = 4000000000, .hourly = 24, .daily = 7, .wanted = wants_three};
+    char dir[96];
+    struct tt_err err;
+    int left = 1;
+
+    snprintf(dir, sizeof dir, "%s/s", x->dir);
+    for (int step = 0; step < 400; step++) {
+        put(dir, step, v_a, 10);
+        set_age(dir, step, (399 - step) / 2);
+    }
+    assert_int_equal(tt_snapshot_retain(dir, &keep, &err), TT_OK);
+    for (const char *p = steps(dir); *p; p++)
+        left += *p == ' ';
+    /* 24 hours, the second of the newest, 5 or 6 days before those hours, and step 3. */
+    assert_in_range(left, 24 + 1 + 5 + 1, 24 + 1 + 6 + 1);
+    assert_contains(steps(dir), "399 398 397 395 393 ");
+    assert_true(strlen(steps(dir)) > 2 && !strcmp(steps(dir) + strlen(steps(dir)) - 2, " 3"));
+    keep.quota = 35;
+    assert_int_equal(tt_snapshot_retain(dir, &keep, &err), TT_OK);
+    assert_string_equal(steps(dir), "399 398 397"); // what is wanted gives way, too
+}
+
+static void a_sweep_adds_up_and_removes_what_a_crash_left(void **state)
+{
+    const struct scratch *x = *state;
+    char dir[96], path[128];
+    int64_t bytes;
+    struct tt_err err;
+
+    for (int i = 0; i < 3; i++) {
+        snprintf(dir, sizeof dir, "%s/s%d", x->dir, i);
+        put(dir, i, v_a, 100);
+        snprintf(path, sizeof path, "%s/.tmp-newest.journal", dir);
+        fclose(fopen(path, "w"));
+    }
+    assert_int_equal(tt_snapshot_sweep(x->dir, &bytes, &err), TT_OK);
+    assert_int_equal(bytes, 300);
+    assert_int_equal(access(path, F_OK), -1);
+    snprintf(path, sizeof path, "%s/none", x->dir);
+    assert_int_equal(tt_snapshot_sweep(path, &bytes, &err), TT_ENOTFOUND);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, scratch_new, scratch_free)
@@ -352,6 +414,8 @@ int main(void)
         CASE(a_scan_sees_snapshots_only_newest_first),
         CASE(a_scan_tells_what_a_file_is),
         CASE(retention_keeps_newest_pinned_and_the_last),
+        CASE(the_newest_of_each_hour_and_day_stay),
+        CASE(a_sweep_adds_up_and_removes_what_a_crash_left),
         CASE(a_disk_that_takes_no_more_leaves_the_old_file),
         CASE(a_directory_that_cannot_be_is_an_error),
     };
