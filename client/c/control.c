@@ -24,12 +24,12 @@ void ttad_free(char *text)
     free(text);
 }
 
-/* A reply's header as a text of the caller's. */
+/* A reply's header, NULL where there was an error, as a text of the caller's. */
 static enum ttad_code give_text(struct ttad *c, struct ttad_reply *reply, char **json)
 {
     struct ttadi_reply *r = (struct ttadi_reply *)reply;
 
-    if (c->code == TTAD_OK && json) {
+    if (r && json) {
         *json = r->text;
         r->text = NULL;
     }

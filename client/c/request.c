@@ -170,7 +170,7 @@ static json_t *make_header(struct ttad *c, const struct ttadi_ask *ask, const ch
 enum ttad_code ttadi_encode(struct ttad *c, const struct ttadi_ask *ask, const char *id,
                             struct ttadi_request **ret)
 {
-    size_t bytes[TTAD_WIRE_TENSORS];
+    size_t bytes[TTAD_WIRE_TENSORS] = {0};
     json_t *header = make_header(c, ask, id, bytes);
     struct ttadi_request *r;
     enum ttad_code code;
@@ -178,7 +178,11 @@ enum ttad_code ttadi_encode(struct ttad *c, const struct ttadi_ask *ask, const c
     if (!header)
         return c->code;
     r = ttadi_request_new(id);
-    code = r ? add_header(c, r, header) : ttadi_fail(c, TTAD_NO_MEMORY, "out of memory");
+    if (!r) {
+        json_decref(header);
+        return ttadi_fail(c, TTAD_NO_MEMORY, "out of memory");
+    }
+    code = add_header(c, r, header);
     for (int i = 0; !code && i < ask->ninputs; i++)
         code = add_frame(c, r, ask->inputs[i].data, bytes[i]);
     json_decref(header);

@@ -39,7 +39,9 @@ class Killed(unittest.TestCase):
             self.assertTrue(all(a.logits.shape == (ROWS, 10) for a in answers))
             learnt = sum(a.adapted for a in answers)
             self.assertGreater(learnt, BATCHES // 2)
-            self.assertLessEqual(client.infer(self.images[0], "s").step, BATCHES)
+            # No update that was answered for is lost; one whose answer was lost is not done again.
+            step = client.infer(self.images[0], "s").step
+            self.assertTrue(learnt <= step <= BATCHES, (learnt, step))
         self.daemon.kill()
         with sqlite3.connect(self.daemon.dir / "state" / "ttad.sqlite") as record:
             self.assertEqual(record.execute(TWICE).fetchall(), [])

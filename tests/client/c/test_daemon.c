@@ -378,8 +378,8 @@ static void every_batch_is_answered_through_kills_and_none_is_learnt_from_twice(
 
     (void)state;
     assert_true(adapted > n / 2 && adapted <= n);
-    if (r->step > n)
-        fail_msg("%d updates by %d batches", (int)r->step, n);
+    if (r->step < adapted || r->step > n) // no update that was answered for is lost, either
+        fail_msg("%d updates by %d batches, %d answered for", (int)r->step, n, adapted);
     ttad_reply_free(r);
 }
 
