@@ -538,7 +538,7 @@ class Again(ClientTest):
 
         server, client = self.connected(handler)
         ids = [client.submit(IMAGE, "s") for _ in range(9)]
-        self.assertEqual(client.cancel(ids[-1], "s"), "unknown")
+        self.assertEqual(client.cancel(ids[-1], "s")["state"], "unknown")
         with self.assertRaises(ttad.Cancelled):
             client.result(ids[-1])
         self.assertNotIn(ids[-1], [r["id"] for r in server.requests])

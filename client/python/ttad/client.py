@@ -273,15 +273,14 @@ class Client:
         }
         return self._call(self._data, header, [array], timeout)
 
-    def cancel(self, id: str, stream: str, timeout: Optional[float] = None) -> str:
+    def cancel(self, id: str, stream: str, timeout: Optional[float] = None) -> Dict[str, Any]:
         """Drop a request that waits, here or in the server's queue: its result() raises Cancelled.
 
-        Returns what the server found: "dropped"; "under_way": too late, it is answered; "unknown":
-        it is answered, or has not got there.
+        The reply's `state` is what the server found: "dropped"; "under_way": too late, it is
+        answered; "unknown": it is answered, or has not got there.
         """
         self._data.cancel(id)
-        reply = self._op(self._data, "cancel", timeout, stream_id=stream, request_id=id)
-        return str(reply.get("state", ""))
+        return self._op(self._data, "cancel", timeout, stream_id=stream, request_id=id)
 
     # ---- control --------------------------------------------------------------------------
 
