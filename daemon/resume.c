@@ -399,6 +399,11 @@ const struct tt_version *tt_stream_target(struct tt_stream *s, const struct tt_p
         struct tt_version *gone = find_place(s, to->name);
         struct tt_snapshot_file f = {.step = to->step};
 
+        if (err.code == TT_ENOMEM || err.code == TT_EIO) { // not now; perhaps later
+            tt_tell_event(s, "snapshot", "error", "daemon", now_ms, err.msg);
+            return &s->versions.base;
+        }
+
         memcpy(f.version, to->name, sizeof f.version);
         gone->state = TT_VERSION_LOST;
         mark_lost(s, &f, now_ms, err.msg);

@@ -41,7 +41,8 @@ TT_MUST_CHECK enum tt_code tt_stream_fetch(struct tt_stream *s, const struct tt_
                                            const char *version, struct tt_err *err);
 
 /* The newest good checkpoint made when at most samples had been answered, with its numbers in
- * memory, else the base.  One whose snapshot cannot be read back is marked lost. */
+ * memory, else the base.  One whose snapshot cannot be read back is marked lost; when there is no
+ * memory to read it, or the disk fails, the base. */
 const struct tt_version *tt_stream_target(struct tt_stream *s, const struct tt_plan *plan,
                                           int64_t samples, int64_t now_ms);
 

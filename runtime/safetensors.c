@@ -251,6 +251,9 @@ enum tt_code tt_st_read(const void *data, size_t n, struct tt_arena *arena, stru
     if (rc)
         return rc;
     root = json_loadb((const char *)bytes + PREFIX, (size_t)length, JSON_REJECT_DUPLICATES, &why);
+    if (!root) // jansson calls an allocation that failed a syntax error
+        root =
+            json_loadb((const char *)bytes + PREFIX, (size_t)length, JSON_REJECT_DUPLICATES, &why);
     if (!root) {
         tt_text_clean(why.text);
         return tt_fail(err, TT_EPARSE, "byte %d: %s", PREFIX + why.position, why.text);
