@@ -11,6 +11,7 @@ comma   := ,
 MODE    ?= release
 SAN     ?=
 PREFIX  ?= /usr/local
+SYSCONFDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
 BUILD   := build/$(MODE)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 CC      ?= cc
 PYTHON  ?= /usr/bin/python3
@@ -292,6 +293,11 @@ install: $(BUILD)/ttad install-client  ## DESTDIR and PREFIX are honoured
 	sed 's|\.\./policies/|policies/|; s|\.\./models/|models/|' config/ttad.example.yaml > $(BUILD)/ttad.example.yaml
 	install -D -m 644 $(BUILD)/ttad.example.yaml $(DESTDIR)$(PREFIX)/share/ttad/ttad.example.yaml
 	install -D -m 644 models/fashion_resnet.onnx $(DESTDIR)$(PREFIX)/share/ttad/models/fashion_resnet.onnx
+	for f in service yaml; do sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' \
+	  packaging/systemd/ttad.$$f > $(BUILD)/ttad.$$f || exit 1; done
+	install -D -m 644 $(BUILD)/ttad.service $(DESTDIR)$(PREFIX)/lib/systemd/system/ttad.service
+	test -e $(DESTDIR)$(SYSCONFDIR)/ttad/ttad.yaml || \
+	  install -D -m 644 $(BUILD)/ttad.yaml $(DESTDIR)$(SYSCONFDIR)/ttad/ttad.yaml
 	install -D -m 644 models/LICENSE.fashion-mnist $(DESTDIR)$(PREFIX)/share/ttad/models/LICENSE.fashion-mnist
 install-client: client  ## only the C client: header, libraries, ttad.pc, example
 	install -D -m 644 client/c/ttad.h $(DESTDIR)$(PREFIX)/include/ttad.h

@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 #define BACKLOG 128
 
 /* The folder of an ipc socket, made where it is missing. */
@@ -109,6 +111,9 @@ static enum tt_code listen_ipc(const char *path, struct tt_listener *ret, struct
         (void)unlink(path); // what cannot go is said by bind
     if (listen_at(AF_UNIX, &name, n, &ret->fd, err) != TT_OK)
         return err->code;
+    if (*path != '@' && chmod(path, 0660) != 0) // connecting takes the right to write: the group's
+        tt_log(TT_LOG_WARN, "'%s': %s, so only its owner may connect, ignoring", path,
+               strerror(errno));
     if (*path == '@' || lstat(path, &st) != 0)
         return TT_OK;
     ret->path = path;
