@@ -281,7 +281,7 @@ void tt_capture_batch(struct tt_stream *s, const struct tt_plan *plan, const str
     (void)snprintf(to->id, sizeof to->id, "%s", b->id ? b->id : "");
     to->now_ms = b->now_ms;
     to->queue_us = b->queue_us;
-    to->took_us = r->infer_us + r->adapt_us;
+    to->took_us = r->took_us;
     to->learn = b->learn;
     to->unkept = r->unkept;
     to->why = b->why;

@@ -143,7 +143,9 @@ static enum tt_code one_batch(struct run *r, int64_t first, int64_t n, struct tt
 
     tt_offline_rows(&r->o, first, n, r->x);
     start = now_ms();
-    if (tt_stream_step(r->stream, r->o.plan, &b, &done, err) != TT_OK)
+    if (tt_stream_step(r->stream, r->o.plan, &b, &done, err) != TT_OK ||
+        (r->stream->follow.due &&
+         tt_stream_follow(r->stream, r->o.plan, TT_SKIP_NONE, &done, err) != TT_OK))
         return err->code;
     tt_stream_settle(r->stream, r->o.plan, b.now_ms);
     middle = now_ms();

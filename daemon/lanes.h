@@ -22,7 +22,7 @@ struct tt_face { // what others may know of a stream without asking its worker
 };
 
 struct tt_replays; // answers given, for requests that come twice
-struct tt_pending;
+struct tt_pending; // a batch that was answered and is to be learnt from (daemon/infer.c)
 
 struct tt_lane {
     struct tt_lane *next; // of its bucket

@@ -63,7 +63,9 @@ static enum tt_code run_batch(struct tt_rerun_state *run, const struct tt_captur
         return tt_fail(err, TT_ESHAPE, "%s", refusal.msg);
     tt_input_read(q, &m, run->policy, x);
     b.x = x;
-    if (tt_stream_step(run->stream, run->plan, &b, &r, err) != TT_OK)
+    if (tt_stream_step(run->stream, run->plan, &b, &r, err) != TT_OK ||
+        (run->stream->follow.due &&
+         tt_stream_follow(run->stream, run->plan, TT_SKIP_NONE, &r, err) != TT_OK))
         return err->code;
     fill_result(run, &b, &r, got);
     run->ret->samples += b.rows;

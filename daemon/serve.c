@@ -146,6 +146,7 @@ void tt_serve_job(struct tt_worker *w, struct tt_job *job)
         tt_loop_answer(job);
         return;
     }
+    tt_serve_update(w, job->lane, false);
     tt_arena_reset(&w->scratch);
     if (tt_worker_open(w, job->lane, &err) != TT_OK) {
         tt_log(TT_LOG_ERR, "%s", err.msg);

@@ -2,12 +2,12 @@
 #ifndef TT_DAEMON_STREAM_H
 #define TT_DAEMON_STREAM_H
 
+#include "daemon/batch.h"
 #include "daemon/memory.h"
 #include "daemon/recent.h"
 #include "daemon/sink.h"
 #include "daemon/storage.h"
 #include "daemon/versions.h"
-#include "engines/step.h"
 #include "monitor/guard.h"
 
 /*
@@ -16,9 +16,8 @@
  * versions, signals and guard; the plan belongs to the caller and may be shared, or replaced by
  * one of the same model and method with another limit.  One thread at a time.
  */
-struct tt_policy;      // policies/policy.h
-struct tt_capture;     // daemon/capture.h
-struct tt_wire_tensor; // daemon/protocol.h
+struct tt_policy;  // policies/policy.h
+struct tt_capture; // daemon/capture.h
 
 struct tt_stream_spec {
     const char *name; // copied, like model_name
@@ -72,48 +71,18 @@ struct tt_stream {
     struct tt_arena scratch;    // of one batch
     int64_t room;               // rows
     float *frozen, *mean_p;     // [room, classes] the frozen model's answer; [classes]
+    float *answer;              // [room, classes] that an update follows; NULL: none ever does
     int32_t *labels;            // [room]
     int64_t *counts;            // [classes]
     char reason[TT_LINE_BYTES]; // of the guard's state
-};
-
-struct tt_batch {
-    const char *id; // of the request; "" or NULL: none
-    const float *x; // [rows, row], preprocessed
-    int64_t rows;
-    bool learn; // false: answer only, and why says what to report
-    enum tt_skip why;
-    int64_t now_ms; // wall time
-    int64_t queue_us;
-    int64_t took_us;                     // a replay: how long it took then; 0: measure
-    bool unkept;                         // a replay: what was learnt could not be kept then
-    const struct tt_wire_tensor *tensor; // x as it came, for the capture; NULL: not known
-    float *logits;                       // [rows, classes]; the answer is written here
-};
-
-struct tt_result {
-    char version[TT_HASH_SHORT + 1]; // that answered
-    int64_t step;
-    bool adapted;
-    bool unkept; // it was learnt from, but that could not be kept
-    enum tt_skip skip;
-    double loss, entropy;                   // NaN: none
-    const char *guard;                      // ok, warn, hold, tripped
-    char rolled_back_to[TT_HASH_SHORT + 1]; // "": nothing was rolled back
-    int64_t infer_us, adapt_us;
-    const int32_t *labels; // [rows] predicted; until the stream's next step
+    struct tt_follow follow;
+    char went_back_to[TT_HASH_SHORT + 1]; // in an update; "": nowhere, or an answer has told it
 };
 
 /* A stream at the source version, the caller's. */
 TT_MUST_CHECK enum tt_code tt_stream_new(const struct tt_stream_spec *spec, struct tt_stream **ret,
                                          struct tt_err *err);
 void tt_stream_free(struct tt_stream *s); // NULL is nothing
-
-/* Answer a batch, learn from it if policy, guard and caller allow, judge, act on what the guard
- * decides, record.  1 <= rows <= the plan's limit.  On an error nothing was answered or learnt. */
-TT_MUST_CHECK enum tt_code tt_stream_step(struct tt_stream *s, struct tt_plan *plan,
-                                          const struct tt_batch *b, struct tt_result *ret,
-                                          struct tt_err *err);
 
 /* What can wait until after the answer: versions that have soaked become good, and are written. */
 void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms);

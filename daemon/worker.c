@@ -305,6 +305,7 @@ static bool close_lane(void *arg, struct tt_lane *lane)
 
     if (lane->worker != w)
         return true;
+    tt_serve_update(w, lane, true);
     if (s && tt_worker_plan(w, lane, 1, &plan, &err) == TT_OK)
         tt_stream_part(s, plan, tt_now_ms());
     tt_stream_free(s);
@@ -327,7 +328,10 @@ static void *run(void *arg)
         const int64_t start_us = tt_now_us();
 
         tt_beat_busy(&w->beat, start_us);
-        tt_serve_job(w, task.job);
+        if (task.job)
+            tt_serve_job(w, task.job);
+        else
+            tt_serve_update(w, task.lane, atomic_load(&w->daemon->drained));
         tt_beat_idle(&w->beat, tt_now_us());
         tt_line_done(w, &task, tt_now_us() - start_us);
     }

@@ -42,6 +42,7 @@ struct tt_worker {
     size_t freed;                  // by streams, since the system got some
     struct tt_arena scratch;       // of one job
     struct tt_replay_pool answers; // of its lanes' replay windows
+    int64_t put_off;               // bytes of batches that are to be learnt from
 };
 
 TT_MUST_CHECK enum tt_code tt_worker_start(struct tt_worker *w, struct tt_daemon *d, int index,

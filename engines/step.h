@@ -20,7 +20,8 @@
     X(TT_SKIP_BUDGET, "budget")                                                                   \
     X(TT_SKIP_NOT_READY, "not_ready") /* what would be learnt could not be kept: see readiness */ \
     X(TT_SKIP_FILTERED, "filtered")                                                               \
-    X(TT_SKIP_REPLAYED, "replayed") /* its id was answered before, the answer is not kept */
+    X(TT_SKIP_BACKGROUND, "background") /* of an answer: it is learnt from afterwards */          \
+    X(TT_SKIP_REPLAYED, "replayed")     /* its id was answered before, the answer is not kept */
 
 #define TT_SKIP_ENUM(skip, name) skip,
 enum tt_skip { TT_SKIPS(TT_SKIP_ENUM) TT_NSKIPS };

@@ -7,6 +7,7 @@
 
 struct head {
     int64_t version, steps;
+    int adapt;
     const char *name, *preset;
 };
 
@@ -15,6 +16,8 @@ static const struct tt_field head_fields[] = {
     TT_F(TT_FSTR, struct head, name, "", 0, 0, 0, "letters, digits, . _ -; the file's if missing"),
     TT_F(TT_FSTR, struct head, preset, "", 0, 0, 0, "what this policy builds on"),
     TT_F(TT_FINT, struct head, steps, "1", 1, 64, 0, "updates a batch"),
+    TT_E(struct head, adapt, "inline", TT_ADAPTS, 0,
+         "when a batch is learnt from: inline: before its answer leaves, background: after"),
     {0},
 };
 
@@ -127,6 +130,7 @@ static void read_head(const struct tt_ynode *tree, struct tt_policy *p, struct t
 
     tt_fields_read(head_fields, tree, other_keys, &head, d);
     p->method.steps = head.steps;
+    p->adapt = head.adapt;
     p->name = name ? head.name : stem(p->file, arena);
     if (!p->name)
         tt_diag_error(d, 0, 0, "out of memory");
@@ -209,6 +213,17 @@ static bool has_objective(const struct tt_method *m)
         if (m->uses[i].part->slot == TT_OBJECTIVE)
             return true;
     return false;
+}
+
+/* An answer that has left cannot come from after the update. */
+static void check_adapt(const struct tt_ynode *tree, const struct tt_policy *p, struct tt_diags *d)
+{
+    const struct tt_ynode *n = tt_yaml_get(tree, "adapt");
+
+    if (p->adapt == TT_ADAPT_BACKGROUND && p->method.predict_order != TT_PREDICT_BEFORE)
+        tt_diag_error(d, n->line, n->col,
+                      "adapt: background answers before it learns, but predict.order is not "
+                      "'before'");
 }
 
 /* Guards over what this policy never measures would hold the stream for ever. */
@@ -317,6 +332,7 @@ static void print_policy(const struct tt_policy *p, struct tt_out *o)
     tt_fields_print(snapshot_fields, &p->snapshots, 2, o);
     tt_outf(o, "capture:\n");
     tt_fields_print(capture_fields, &p->capture, 2, o);
+    tt_outf(o, "adapt: %s\n", p->adapt == TT_ADAPT_BACKGROUND ? "background" : "inline");
     tt_outf(o, "brownout:\n");
     tt_fields_print(brownout_fields, &p->brownout, 2, o);
 }
@@ -345,6 +361,7 @@ static struct tt_policy *read_tree(const char *file, const struct tt_ynode *tree
     tt_method_check(tree, &p->method, d);
     tt_guard_check(&p->guard, d);
     check_guards(p, d);
+    check_adapt(tree, p, d);
     p->method.preset = engine_name(tree, &p->method, arena, d);
     tt_out_init(&o, arena);
     print_policy(p, &o);

@@ -16,7 +16,7 @@
  *     preprocess                                how images become inputs
  *     guards, recovery                          rules, and what follows a trip (monitor/rule.h)
  *     monitor, snapshots, capture               what is measured, what is kept
- *     brownout                                  when learning makes way for answers
+ *     adapt, brownout                           when is learnt, and when it makes way for answers
  */
 #define TT_POLICY_NAME  64                // bytes of a name, with its NUL
 #define TT_POLICY_BYTES ((size_t)1 << 20) // of a file, at most
@@ -45,6 +45,10 @@ struct tt_capture_options {
     int64_t max_bytes; // of a stream's files together; the oldest go
 };
 
+/* When a batch is learnt from: before its answer leaves, or after. */
+enum tt_adapt { TT_ADAPT_INLINE, TT_ADAPT_BACKGROUND };
+#define TT_ADAPTS "inline|background"
+
 struct tt_brownout_options {
     int64_t queue_ms; // of work that waits, from which on nothing is learnt; 0: never
     int64_t clear_ms; // of work that waits, until which nothing is learnt again
@@ -63,6 +67,7 @@ struct tt_policy {
     struct tt_snapshot_options snapshots;
     struct tt_capture_options capture;
     struct tt_brownout_options brownout;
+    int adapt; // enum tt_adapt
 };
 
 /* The policy of a text; NULL: it has mistakes, which are in d.  Warnings leave a policy.

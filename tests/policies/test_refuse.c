@@ -131,6 +131,12 @@ static const struct {
      "before it answers anything"},
     {TENT "reset: {scope: request, every_updates: 5}\npredict: after\n",
      "p.yaml:2:8: reset.every_updates: scope request never gets so far"},
+    /* time */
+    {TENT "adapt: later\n", "p.yaml:2:8: adapt: 'later' is not one of inline|background"},
+    {TENT "adapt: background\npredict: after\n",
+     "p.yaml:2:8: adapt: background answers before it learns, but predict.order is not 'before'"},
+    {TENT "brownout: {queue_ms: 10, clear_ms: 11}\n",
+     "p.yaml:2:36: clear_ms: 11 is above queue_ms 10"},
     /* images */
     {"preprocess: {std: 0}\n", "p.yaml:1:19: std: 0 is outside [1e-09, 1000000000]"},
     {"preprocess: {std: [0.1, 0]}\n", "p.yaml:1:25: std: 0 is outside [1e-09, 1000000000]"},
@@ -200,7 +206,7 @@ static void all_mistakes_are_told_at_once_in_order(void **state)
         "p.yaml:5:37: action: 'rolback' is not one of hold|reset|rollback|freeze, did you mean "
         "'rollback'\n",
         "p.yaml:6:18: order: 'beforehand' is not one of before|after|last\n",
-        "p.yaml:7:1: unknown key 'colour', known here: version, name, preset, steps, select",
+        "p.yaml:7:1: unknown key 'colour', known here: version, name, preset, steps, adapt, select",
         "p.yaml:8:1: key 'preset' is given twice, first in line 1\n",
         "p.yaml:9:7: tag '",
     };

@@ -106,13 +106,13 @@ class InTime(unittest.TestCase):
         client = self.serve("{max_batch_rows: 256}")
         client.infer(self.images[:1], "s")
         ids = [client.submit(self.images[:128], "s") for _ in range(5)]
-        states = {i: client.cancel(i, "s")["state"] for i in ids[2:4] + ["nobody"]}
+        states = {i: client.cancel(i, "s") for i in ids[2:4] + ["nobody"]}
         self.assertEqual(list(states.values()), ["dropped", "dropped", "unknown"])
         for i in ids[2:4]:
             with self.assertRaises(ttad.Cancelled):
                 client.result(i)
         self.assertEqual([client.result(i).step for i in (ids[0], ids[1], ids[4])], [1, 2, 3])
-        self.assertEqual(client.cancel(ids[0], "s")["state"], "unknown")
+        self.assertEqual(client.cancel(ids[0], "s"), "unknown")
         self.assertEqual(client.status()["cancelled"], 2)
         with self.assertRaises(ttad.NotFound):
             client.cancel("x", "nobody")
@@ -132,6 +132,52 @@ class InTime(unittest.TestCase):
         self.assertGreaterEqual(skipped.count("budget"), 5)
         self.assertEqual(client.status()["skipped"]["budget"], skipped.count("budget"))
         self.assertTrue(client.infer(self.images[:64], "s").adapted)
+
+    def test_an_update_after_the_answer_makes_the_versions_of_one_before(self):
+        answers = {}
+        for adapt in ("inline", "background"):
+            client = self.serve(adapt=adapt, brownout="{queue_ms: 0}")
+            answers[adapt] = [client.infer(self.images[64 * k :][:64], "s") for k in range(5)]
+        for a, b in zip(answers["inline"], answers["background"]):
+            self.assertEqual((a.version, a.step), (b.version, b.step))
+            np.testing.assert_allclose(a.logits, b.logits, rtol=1e-5, atol=1e-5)
+            self.assertEqual((b.adapted, b.skipped, b.adapt_us), (False, "background", 0))
+        self.assertEqual(client.stream("s")["adapted"], 5)
+        self.assertEqual(client.status()["adapted"], 5)
+
+    def test_updates_wait_for_requests_and_come_before_the_next_of_their_stream(self):
+        client = self.serve(adapt="background", brownout="{queue_ms: 0}")
+        x = self.images[:64]
+        steps = [client.infer(x, s).step for s in ("busy", "s", "busy", "s")]
+        self.assertEqual(steps, [0, 0, 1, 1])
+        ids = [client.submit(x, "busy") for _ in range(6)]
+        self.assertEqual(client.infer(x[:1], "s").step, 2)
+        row = next(r for r in client.streams() if r["stream_id"] == "s")
+        self.assertEqual(row["step"], 2)  # the update has not been made: others wait
+        for i in ids:
+            client.result(i)
+        end = time.monotonic() + 30
+        while row["step"] < 3 and time.monotonic() < end:
+            row = next(r for r in client.streams() if r["stream_id"] == "s")
+        self.assertEqual(row["step"], 3)
+
+    def test_a_kill_between_answer_and_update_does_not_learn_twice(self):
+        client = self.serve(adapt="background", brownout="{queue_ms: 0}")
+        x = self.images[:64]
+        for stream in ("busy", "s"):
+            client.infer(x, stream)
+        for _ in range(6):
+            client.submit(x, "busy")
+        self.assertEqual(client.infer(x, "s", id="a").step, 1)
+        self.daemon.kill()
+        self.daemon.start()
+        with self.daemon.client() as again:
+            first = again.infer(x, "s", id="a")
+            self.assertIn(first.skipped, ("background", "replayed"))
+            self.assertIn(first.step, (0, 1))
+            self.assertLessEqual(again.stream("s")["step"], 2)
+            self.assertEqual(again.infer(x, "s", id="a").step, first.step)  # from the window
+            self.assertLessEqual(again.stream("s")["step"], 2)
 
     def test_a_flood_leaves_turns_and_room_for_others(self):
         client = self.serve(
