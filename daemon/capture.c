@@ -411,8 +411,16 @@ void tt_capture_begin(struct tt_stream *s, const struct tt_capture_spec *spec, i
     struct tt_capture *c;
     struct tt_err err;
 
-    if (s->policy->capture.mode != TT_CAPTURE_ON)
+    if (s->policy->capture.mode != TT_CAPTURE_ON) {
+        tt_capture_end(s);
         return;
+    }
+    if (s->capture) {
+        s->capture->files.max = s->policy->capture.max_bytes;
+        s->capture->retry_ms = 0; // what was too large may fit now
+        next_file(s, spec->why, false, now_ms);
+        return;
+    }
     c = TT_NEW(&s->arena, 1, struct tt_capture);
     if (!c || begin(s, spec, c, &err) != TT_OK) {
         char text[TT_LINE_BYTES];

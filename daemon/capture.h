@@ -24,7 +24,7 @@ struct tt_capture_spec {
     const char *why; // it begins now: "opened"
 };
 
-/* Capture s from now on, if its policy says so. */
+/* Capture s from now on as its policy says: begin, or begin another file, or end it. */
 void tt_capture_begin(struct tt_stream *s, const struct tt_capture_spec *spec, int64_t now_ms);
 
 /* After these had been done. */

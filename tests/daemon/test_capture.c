@@ -170,6 +170,34 @@ static void capture_changes_no_version(void **state)
     tt_plan_free(plan);
 }
 
+static void a_policy_that_changes_is_followed(void **state)
+{
+    const struct tt_policy *off = rig_policy(&rig, TENT),
+                           *on = rig_policy(&rig, TENT "capture: on\n"),
+                           *more = rig_policy(&rig, TENT "capture: on\nmonitor: {window: 99}\n");
+    struct tt_plan *plan = rig_plan(&rig, on);
+    struct tt_stream *s = captured(on, plan, NULL);
+    const struct tt_policy *const turn[] = {more, off, on};
+    struct tt_rerun r;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        (void)rig_step(&rig, s, plan, i);
+        s->policy = turn[i];
+        s->signals.window = s->policy->guard.settings.window;
+        tt_capture_begin(s, &(struct tt_capture_spec){&pool, MODEL, "mine", "its policy changed"},
+                         2500);
+        assert_int_equal(s->capture != NULL, turn[i] != off);
+    }
+    (void)rig_step(&rig, s, plan, 3);
+    tt_stream_free(s);
+    tt_plan_free(plan);
+    r = rerun();
+    assert_string_equal(r.difference, "");
+    assert_int_equal(r.files, 3);
+    assert_int_equal(r.batches, 3);
+}
+
 /* Copy one file to a folder of its own. */
 static void alone(int64_t number, char ret_dir[200])
 {
@@ -389,6 +417,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_is_kept_where_the_policy_does_not_say_so, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(capture_changes_no_version, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_policy_that_changes_is_followed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_oldest_files_go_and_each_runs_on_its_own, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_result_that_is_not_what_comes_out_is_named, set_up,
