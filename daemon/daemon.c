@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/disk.h"
 #include "daemon/job.h"
 #include "daemon/metrics.h"
 
@@ -67,6 +68,11 @@ static void journal(void *ctx, const char *why)
         tt_health_clear(&d->health, TT_HEALTH_JOURNAL);
 }
 
+static void snapshot(void *ctx, int64_t bytes, const char *why)
+{
+    tt_disk_snapshot_failed(ctx, bytes, why);
+}
+
 static bool may_learn(void *ctx)
 {
     const struct tt_daemon *d = ctx;
@@ -93,6 +99,7 @@ struct tt_sink tt_daemon_sink(struct tt_daemon *d)
                             .put = put,
                             .sync = sync_ticket,
                             .journal = journal,
+                            .snapshot = snapshot,
                             .room = room,
                             .may_learn = may_learn,
                             .next_decision = next_decision,

@@ -8,6 +8,9 @@
 #include "daemon/snapshots.h"
 #include "daemon/tell.h"
 
+#define RETRY_MS     1000 // after the first failure, then twice as long each time
+#define RETRY_MS_MAX 60000
+
 void tt_stream_file(const struct tt_stream *s, const char *file,
                     char ret[TT_SNAPSHOT_DIR + TT_SNAPSHOT_NAME])
 {
@@ -143,11 +146,20 @@ static void written(struct tt_stream *s, const struct tt_version *v, const char 
     tt_tell_event(s, "snapshot", "info", "daemon", now_ms, text);
 }
 
+/* The disk did not take it.  It is tried again later, ever less often; meanwhile the daemon's
+ * health holds adaptation, and clears itself when the folder takes files. */
 static enum tt_code failed(struct tt_stream *s, const struct tt_version *v, int64_t now_ms,
                            struct tt_err *err)
 {
-    (void)tt_fail_in(err, "snapshot of version %s", v->name);
-    tt_tell_event(s, "snapshot", "error", "daemon", now_ms, err->msg);
+    (void)tt_fail_in(err, "stream '%.64s': snapshot of version %s", s->name, v->name);
+    if (!s->save_wait_ms) // once, not at every try
+        tt_tell_event(s, "snapshot", "error", "daemon", now_ms, err->msg);
+    s->save_wait_ms = s->save_wait_ms && s->save_wait_ms < RETRY_MS_MAX ? 2 * s->save_wait_ms
+                      : s->save_wait_ms                                 ? RETRY_MS_MAX
+                                                                        : RETRY_MS;
+    s->save_again_ms = now_ms + s->save_wait_ms;
+    if (s->sink.snapshot)
+        s->sink.snapshot(s->sink.ctx, s->versions.floats * (int64_t)sizeof(float), err->msg);
     return err->code;
 }
 
@@ -177,7 +189,7 @@ enum tt_code tt_stream_save(struct tt_stream *s, const struct tt_plan *plan, str
     return TT_OK;
 }
 
-void tt_stream_stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms)
+static void stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms)
 {
     char name[TT_SNAPSHOT_NAME], file[TT_SNAPSHOT_DIR + TT_SNAPSHOT_NAME];
     struct tt_err err;
@@ -200,4 +212,30 @@ void tt_stream_stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now
     }
     if (stowed)
         retain(s, now_ms);
+}
+
+/* Good versions whose snapshot failed. */
+static bool save_again(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms)
+{
+    struct tt_err err;
+
+    for (int i = 0; i < s->versions.nring; i++) {
+        struct tt_version *v = &s->versions.ring[i];
+
+        if (v->name[0] && v->state == TT_VERSION_GOOD && !v->synced && (v->stored || v->block) &&
+            tt_stream_save(s, plan, v, "good", now_ms, &err) != TT_OK)
+            return false;
+    }
+    return true;
+}
+
+void tt_stream_stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms)
+{
+    const int64_t wait_ms = s->save_wait_ms;
+
+    if (!s->snapshots || now_ms < s->save_again_ms)
+        return;
+    stow(s, plan, now_ms);
+    if (wait_ms && s->save_wait_ms == wait_ms && save_again(s, plan, now_ms))
+        s->save_wait_ms = s->save_again_ms = 0;
 }

@@ -13,7 +13,8 @@ enum tt_code tt_stream_save(struct tt_stream *s, const struct tt_plan *plan, str
                             const char *reason, int64_t now_ms, struct tt_err *err);
 
 /* Write checkpoints that have no snapshot yet, without waiting for the disk: so that those that
- * soak outlive the process, and go on soaking in the next one. */
+ * soak outlive the process, and go on soaking in the next one.  After a failure: all that are to be
+ * on the disk, once it is time to try again. */
 void tt_stream_stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms);
 
 /* "<stream>/<file>": how the record names a snapshot. */

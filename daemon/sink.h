@@ -11,7 +11,8 @@ struct tt_sink {
     int64_t (*put)(void *ctx, const struct tt_record *r); // returns a ticket
     /* Until ticket is on the disk; a failure is told, the stream goes on. */
     enum tt_code (*sync)(void *ctx, int64_t ticket, struct tt_err *err);
-    void (*journal)(void *ctx, const char *why); // it failed; NULL: it was written
+    void (*journal)(void *ctx, const char *why);                 // it failed; NULL: it was written
+    void (*snapshot)(void *ctx, int64_t bytes, const char *why); // one could not be written
     /* Could an order be recorded?  NULL: yes. */
     enum tt_code (*room)(void *ctx, struct tt_err *err);
     bool (*may_learn)(void *ctx);        // false: what is learnt could not be kept; NULL: it can

@@ -125,7 +125,7 @@ void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t n
         v->state = TT_VERSION_GOOD;
         good++;
         tt_tell_judged(s, v, "the guard's evidence stayed low while it soaked", now_ms);
-        if (s->snapshots)
+        if (s->snapshots && !s->save_wait_ms)
             (void)tt_stream_save(s, plan, v, "good", now_ms, &err); // told as an event
     }
     tt_capture_settle(s, now_ms, good);

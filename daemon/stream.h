@@ -67,6 +67,8 @@ struct tt_stream {
     int64_t rollbacks;
     int64_t decision;           // the newest one that restored a version; 0: none
     enum tt_guard_state told;   // that the record knows
+    int64_t save_wait_ms;       // after a snapshot that failed; 0: the last one did not
+    int64_t save_again_ms;      // not before
     bool recorded;              // the last decision was on the disk when it was told
     struct tt_arena scratch;    // of one batch
     int64_t room;               // rows

@@ -223,6 +223,24 @@ class Disk(unittest.TestCase):
         db = self.finish()
         self.assertEqual(self.ask(db, "SELECT count(*) FROM decision"), [(2,)])
 
+    def test_a_snapshot_that_fails_holds_adaptation_and_is_written_later(self):
+        for calls, number in (("fsync", errno.EIO), ("write", errno.ENOSPC)):
+            with self.subTest(calls):
+                daemon = self.start()
+                snapshots = daemon.state / "snapshots"
+                daemon.fail((calls, f"{snapshots}/s/.tmp", why(number)), (calls, f"{snapshots}/.probe", why(number)))
+                with self.assertRaises(ttad.TtadError):
+                    self.client.snapshot("s")
+                status = self.until_held("snapshots")
+                self.assertEqual(status["streams_by_state"], {"holding": 1})
+                self.assertIn(os.strerror(number), self.reasons()["snapshots"])
+                self.assertNotIn("record", self.reasons())
+                daemon.fail()
+                self.until_well()
+                self.assertTrue(self.client.snapshot("s")["stored"])
+                files = [row[0] for row in self.ask(self.finish(), "SELECT file FROM version WHERE file NOTNULL")]
+                self.assertTrue(files and all((snapshots / f).exists() for f in files), files)
+
     def mended(self, harm, say):
         daemon = self.start()
         before = [self.client.freeze("s"), self.client.thaw("s")]
