@@ -57,6 +57,22 @@ static const struct tt_field limit_fields[] = {
     {0},
 };
 
+#define KEPT(member, def, min, max, help) \
+    TT_F(TT_FINT, struct tt_kept, member, def, min, max, 0, help)
+static const struct tt_field record_fields[] = {
+    KEPT(raw_hours, "24", 1, 87600, "a row for each batch, and for each rule over it"),
+    KEPT(around_decisions_min, "15", 0, 1440, "before and after a decision they are kept longer"),
+    KEPT(minute_days, "30", 0, 36500, "a row for each stream and minute; 0: for ever"),
+    KEPT(hour_days, "730", 0, 36500, "a row for each stream and hour; 0: for ever"),
+    KEPT(log_days, "90", 0, 36500, "events that no decision belongs to; 0: for ever"),
+    KEPT(max_bytes, "4294967296", 0, 1125899906842624.0,
+         "of the file; the oldest rows go first, decisions never; 0: no bound"),
+    KEPT(hold_alert_min, "30", 1, 10080, "a stream that holds for longer needs a person"),
+    KEPT(worse_alert_min, "15", 1, 10080,
+         "and one whose answers are worse than the frozen model's for longer"),
+    {0},
+};
+
 static const struct tt_field named_fields[] = {
     TT_F(TT_FSTR, struct tt_named, name, NULL, 1, TT_SETTINGS_NAME - 1, 0, "what requests call it"),
     TT_F(TT_FSTR, struct tt_named, path, NULL, 1, MAXPATH, 0, "the file"),
@@ -64,7 +80,7 @@ static const struct tt_field named_fields[] = {
 };
 
 static const struct tt_field no_fields[] = {{0}};
-static const char *const sections[] = {"listen", "models", "policies", "limits", NULL};
+static const char *const sections[] = {"listen", "models", "policies", "limits", "record", NULL};
 static const char *const sockets[] = {"data", "control", "events", "http", NULL};
 
 struct reader {
@@ -307,6 +323,7 @@ struct tt_settings *tt_settings_read(const char *file, const char *text, size_t 
     if (!tt_fields_read(main_fields, tree, sections, ret, d) && tree->type != TT_YMAP)
         return NULL;
     tt_fields_read(limit_fields, tt_yaml_get(tree, "limits"), NULL, &ret->limits, d);
+    tt_fields_read(record_fields, tt_yaml_get(tree, "record"), NULL, &ret->record, d);
     read_listen(&r, tt_yaml_get(tree, "listen"), ret);
     read_lists(&r, tree, ret);
     if (d->errors == errors)
@@ -349,5 +366,7 @@ const char *tt_settings_example(struct tt_arena *arena)
     tt_fields_example(main_fields, 0, &o);
     tt_outf(&o, "\nlimits:\n");
     tt_fields_example(limit_fields, 2, &o);
+    tt_outf(&o, "\n# How long the record keeps what.  Decisions are kept for ever.\nrecord:\n");
+    tt_fields_example(record_fields, 2, &o);
     return tt_out_text(&o);
 }

@@ -31,6 +31,11 @@ struct tt_limits {
         journal_bytes, capture_bytes;
 };
 
+struct tt_kept { // how long the record keeps what; 0: for ever
+    int64_t raw_hours, around_decisions_min, minute_days, hour_days, log_days, max_bytes;
+    int64_t hold_alert_min, worse_alert_min;
+};
+
 struct tt_settings {
     const char *file;
     struct tt_strs data, control, events; // endpoints, at least one each, ready to be bound;
@@ -45,6 +50,7 @@ struct tt_settings {
     int log_level;                       // enum tt_level
     int log_format;                      // enum tt_log_format
     struct tt_limits limits;
+    struct tt_kept record;
 };
 
 /* The settings of a text; NULL: it has mistakes, which are in d.  run_dir is the folder of the

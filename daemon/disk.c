@@ -18,7 +18,7 @@
 #define PERIOD_MS    200
 #define SILENT_MS    5000 // that a commit may take before it counts as hung
 #define WELL         3    // looks in a row before the record counts as well again
-#define CHECKPOINTS  3    // failed in a row before it matters
+#define UPKEEPS      3    // failed in a row before it matters
 #define PROBE_MS     1000 // after the first failed snapshot, then twice as long each time
 #define PROBE_MS_MAX 60000
 #define CALM_MS      120000 // without a failure: begin with PROBE_MS again
@@ -52,7 +52,7 @@ static void look_at_record(struct tt_disk *w)
     tt_store_stats(w->daemon->store, &s);
     tell_mended(w, &s);
     w->well++;
-    if (s.failing || s.silent_ms > SILENT_MS || s.checkpoint_failing >= CHECKPOINTS)
+    if (s.failing || s.silent_ms > SILENT_MS || s.upkeep_failing >= UPKEEPS)
         w->well = 0;
     if (s.failing)
         tt_health_set(h, TT_HEALTH_RECORD, "the record cannot be written: %.200s", s.why);
@@ -60,8 +60,9 @@ static void look_at_record(struct tt_disk *w)
         tt_health_set(h, TT_HEALTH_RECORD,
                       "the record has not been written for %" PRId64 " ms: the disk hangs",
                       s.silent_ms);
-    else if (s.checkpoint_failing >= CHECKPOINTS)
-        tt_health_set(h, TT_HEALTH_RECORD, "the log of the record grows, %" PRId64 " bytes: %.180s",
+    else if (s.upkeep_failing >= UPKEEPS)
+        tt_health_set(h, TT_HEALTH_RECORD,
+                      "the upkeep of the record fails, its log has %" PRId64 " bytes: %.180s",
                       s.wal_bytes, s.why);
     else if (w->well >= WELL)
         tt_health_clear(h, TT_HEALTH_RECORD);

@@ -25,7 +25,7 @@
 #include "monitor/snapshot.h"
 
 #define BEYOND_CREDIT 64 // requests of a connection that are taken to be told BUSY
-#define RAW_DAYS      1  // that batch and guard rows are kept
+#define MIN_MS        ((int64_t)60000)
 
 enum tt_code tt_daemon_up(struct tt_daemon *d, const struct tt_phase *phases, struct tt_err *err)
 {
@@ -126,8 +126,16 @@ static enum tt_code hold_database(struct tt_daemon *d, struct tt_err *err)
 
 static enum tt_code start_store(struct tt_daemon *d, struct tt_err *err)
 {
+    const struct tt_kept *k = &d->settings->record;
     const struct tt_store_options o = {.path = d->settings->database,
-                                       .keep_raw_ms = (int64_t)RAW_DAYS * 86400 * 1000};
+                                       .keep = {.raw_ms = k->raw_hours * 60 * MIN_MS,
+                                                .around_ms = k->around_decisions_min * MIN_MS,
+                                                .minute_ms = k->minute_days * 1440 * MIN_MS,
+                                                .hour_ms = k->hour_days * 1440 * MIN_MS,
+                                                .log_ms = k->log_days * 1440 * MIN_MS,
+                                                .bytes = k->max_bytes,
+                                                .hold_alert_ms = k->hold_alert_min * MIN_MS,
+                                                .worse_alert_ms = k->worse_alert_min * MIN_MS}};
     struct tt_record r = {.kind = TT_REC_BOOT, .ts_ms = d->started_ms};
 
     if (hold_database(d, err) != TT_OK)

@@ -32,7 +32,7 @@ enum tt_code tt_schema_fail(sqlite3 *db, struct tt_err *err, const char *doing)
     return tt_fail(err, code, "%s: %s", doing, sqlite3_errmsg(db));
 }
 
-static const char *find_text(const char *path)
+const char *tt_schema_text(const char *path)
 {
     for (const struct tt_text *t = tt_texts; t->path; t++)
         if (!strcmp(t->path, path))
@@ -45,7 +45,7 @@ static const char *migration(int version)
     char path[64];
 
     snprintf(path, sizeof path, "monitor/schema/%03d.sql", version);
-    return find_text(path);
+    return tt_schema_text(path);
 }
 
 int tt_schema_newest(void)
@@ -152,7 +152,7 @@ static enum tt_code migrate(sqlite3 *db, int version, struct tt_err *err)
 /* Views are part of the program, not of the file: replace them when their text is another. */
 static enum tt_code refresh_views(sqlite3 *db, struct tt_err *err)
 {
-    const char *text = find_text("monitor/schema/views.sql");
+    const char *text = tt_schema_text("monitor/schema/views.sql");
     char hash[TT_HASH_HEX + 1], sql[256];
     int64_t same = 0;
     enum tt_code code;

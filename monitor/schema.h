@@ -11,6 +11,9 @@
  * whenever their text has changed.
  */
 
+/* The text of a file that is compiled in, by its path from the root; NULL: there is none. */
+const char *tt_schema_text(const char *path);
+
 /* The newest schema version that this program knows. */
 int tt_schema_newest(void);
 

@@ -19,8 +19,8 @@
 #define WAIT_MS       10000       // longest that tt_store_put waits for room
 #define QUICK_MS      1000        // only while the newest commit is not older than that
 #define CLOSE_TRIES   4           // of the last commit
-#define CHUNK_ROWS    1000        // deleted at once
-#define TRIM_MS       50          // of a tick spent deleting
+#define SPELL_MS      50          // of a tick spent on retention
+#define CATCH_UP_MS   150         // to the next tick while that is behind
 #define ROOM_BYTES    (64 * 1024) // that must be left to take another order
 
 struct tt_store {
@@ -45,6 +45,7 @@ struct tt_store {
     int64_t shed_noted;    // of stats.shed, how many the record itself knows
     int64_t rejected[TT_REJECTED];
     char why[TT_ERR_MSG]; // of the last rejection
+    bool behind;          // retention is
     bool stop;
 };
 
@@ -198,50 +199,48 @@ static enum tt_code commit_group(struct tt_store *s, struct tt_err *err)
 
 /* ---- once a tick -------------------------------------------------------------------------- */
 
-/* Delete at most CHUNK_ROWS of the oldest rows; how many went. */
-static int trim(sqlite3 *db, const char *table, int64_t before_ms)
-{
-    char sql[256];
+struct spell {
+    struct tt_store *s;
+    int64_t until_ms;
+};
 
-    snprintf(sql, sizeof sql,
-             "DELETE FROM %s WHERE id < (SELECT min(id) FROM %s) + %d AND ts_ms < %" PRId64, table,
-             table, CHUNK_ROWS, before_ms);
-    return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? sqlite3_changes(db) : 0;
+/* Retention has had its time, or somebody waits for a commit. */
+static bool is_enough(void *arg)
+{
+    const struct spell *spell = arg;
+    struct tt_store *s = spell->s;
+    bool wanted;
+
+    pthread_mutex_lock(&s->lock);
+    wanted = s->urgent > s->stats.committed && s->urgent > s->ahead;
+    wanted = wanted || s->queue.head - s->queue.tail >= s->queue.cap / 4 || s->stop;
+    pthread_mutex_unlock(&s->lock);
+    return wanted || now_ms() >= spell->until_ms;
 }
 
-static void trim_all(struct tt_store *s, int64_t newest_ms)
+/* Locked, and unlocked while it works.  Returns when to do so again. */
+static int64_t tick(struct tt_store *s, int64_t *commits)
 {
-    int64_t start = now_ms(), before = newest_ms - s->options.keep_raw_ms;
-    int n, all = 0;
-
-    do {
-        n = trim(s->writer.db, "batch", before) + trim(s->writer.db, "guard", before);
-        all += n;
-    } while (n && now_ms() - start < TRIM_MS);
-    if (all)
-        sqlite3_exec(s->writer.db, "PRAGMA incremental_vacuum(512)", NULL, NULL, NULL);
-}
-
-/* Locked, and unlocked while it works. */
-static void tick(struct tt_store *s, int64_t *commits)
-{
-    int64_t newest = s->newest_ms, wal = s->stats.wal_bytes;
-    bool changed = s->stats.commits != *commits || s->stats.checkpoint_failing;
+    const bool changed = s->stats.commits != *commits || s->stats.upkeep_failing || s->behind;
+    const int64_t newest = s->newest_ms;
+    int64_t wal = s->stats.wal_bytes;
+    struct spell spell = {s, now_ms() + SPELL_MS};
+    bool more = false;
     enum tt_code code;
     struct tt_err err;
 
     if (s->stats.failing || !changed)
-        return;
+        return now_ms() + TICK_MS;
     *commits = s->stats.commits;
     pthread_mutex_unlock(&s->lock);
-    if (s->options.keep_raw_ms > 0)
-        trim_all(s, newest);
-    code = tt_writer_checkpoint(&s->writer, &wal, &err);
+    code = tt_writer_upkeep(&s->writer, newest, is_enough, &spell, &more, &wal, &err);
     pthread_mutex_lock(&s->lock);
+    s->behind = more;
     s->stats.wal_bytes = wal;
-    s->stats.checkpoint_failing = code ? s->stats.checkpoint_failing + 1 : 0; // tried at each tick
+    s->stats.upkeep_failing = code ? s->stats.upkeep_failing + 1 : 0; // tried at each tick
     if (code)
         memcpy(s->stats.why, err.msg, sizeof s->stats.why);
+    return now_ms() + (more && !code ? CATCH_UP_MS : TICK_MS);
 }
 
 /* ---- the thread --------------------------------------------------------------------------- */
@@ -286,8 +285,7 @@ static void *write_records(void *arg)
     pthread_mutex_lock(&s->lock);
     while (!s->stop) {
         if (now_ms() >= next_tick) { // first: under load something is always due
-            tick(s, &commits);
-            next_tick = now_ms() + TICK_MS;
+            next_tick = tick(s, &commits);
         } else if (is_due(s, next_try)) {
             if (commit_group(s, &err))
                 next_try = back_off(s);
@@ -350,7 +348,7 @@ enum tt_code tt_store_open(const struct tt_store_options *o, struct tt_store **r
     pthread_cond_init(&s->work, &monotonic);
     pthread_cond_init(&s->commit, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    code = s->path ? tt_writer_open(&s->writer, s->path, err)
+    code = s->path ? tt_writer_open(&s->writer, s->path, &o->keep, err)
                    : tt_fail(err, TT_ENOMEM, "no memory for the store");
     if (!code && !tt_queue_init(&s->queue, o->queue_bytes ? o->queue_bytes : 4 << 20))
         code = tt_fail(err, TT_ENOMEM, "no memory for a queue of %zu bytes", o->queue_bytes);

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/histogram.h"
 #include "monitor/record.h"
+#include "monitor/retain.h"
 
 /*
  * The record: a SQLite database with one writer thread, which owns the only read-write
@@ -22,10 +23,10 @@
 struct tt_store;
 
 struct tt_store_options {
-    const char *path;    // of the file; its directory exists
-    size_t queue_bytes;  // 0: 4 MiB
-    int commit_ms;       // longest that a record waits for its commit; 0: 50
-    int64_t keep_raw_ms; // batch and guard rows older than that are deleted; 0: kept
+    const char *path;   // of the file; its directory exists
+    size_t queue_bytes; // 0: 4 MiB
+    int commit_ms;      // longest that a record waits for its commit; 0: 50
+    struct tt_retain_options keep;
 };
 
 struct tt_store_stats {
@@ -37,7 +38,7 @@ struct tt_store_stats {
     int64_t queued_bytes;
     int64_t wal_bytes;
     int64_t commit_us, commit_us_max; // newest and longest commit
-    int64_t checkpoint_failing;       // tries in a row; the log grows
+    int64_t upkeep_failing;           // times in a row: retention, or moving the log, which grows
     int64_t mended;        // times that the files were deleted or replaced, and made whole
     char note[TT_ERR_MSG]; // what happened the last time
     int64_t silent_ms;     // since the newest commit, when something waits; else 0

@@ -11,6 +11,8 @@ static void drop_statements(struct tt_writer *w)
 {
     tt_statements_free(w->statements);
     sqlite3_finalize(w->add_loss);
+    tt_retain_free(w->retain);
+    w->retain = NULL;
     w->statements = NULL;
     w->add_loss = NULL;
 }
@@ -22,12 +24,13 @@ static enum tt_code prepare(struct tt_writer *w, struct tt_err *err)
     if (sqlite3_prepare_v3(w->db, "INSERT INTO loss(ts_ms, rows, why) VALUES(?1, ?2, ?3)", -1,
                            SQLITE_PREPARE_PERSISTENT, &w->add_loss, NULL))
         return tt_schema_fail(w->db, err, "preparing a statement");
-    return TT_OK;
+    return tt_retain_new(w->db, &w->keep, &w->retain, err);
 }
 
-enum tt_code tt_writer_open(struct tt_writer *w, const char *path, struct tt_err *err)
+enum tt_code tt_writer_open(struct tt_writer *w, const char *path,
+                            const struct tt_retain_options *keep, struct tt_err *err)
 {
-    *w = (struct tt_writer){0};
+    *w = (struct tt_writer){.keep = *keep};
     if (tt_schema_open(path, &w->db, err))
         return err->code;
     tt_files_note(&w->files, path);
@@ -157,12 +160,10 @@ enum tt_code tt_writer_commit(struct tt_writer *w, const struct tt_queue *q, str
 
 /* ---- the log ------------------------------------------------------------------------------ */
 
-enum tt_code tt_writer_checkpoint(struct tt_writer *w, int64_t *ret_bytes, struct tt_err *err)
+static enum tt_code checkpoint(struct tt_writer *w, int64_t *ret_bytes, struct tt_err *err)
 {
     int frames = 0, done = 0, rc;
 
-    if (!w->db)
-        return tt_fail(err, TT_EIO, "database '%.150s' is not open", w->files.path);
     rc = sqlite3_wal_checkpoint_v2(w->db, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
     if (rc == SQLITE_OK && (int64_t)frames * FRAME_BYTES > LOG_BYTES) {
         sqlite3_busy_timeout(w->db, 50); // readers that stay in the log keep it growing
@@ -174,4 +175,20 @@ enum tt_code tt_writer_checkpoint(struct tt_writer *w, int64_t *ret_bytes, struc
     if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY && (rc & 0xff) != SQLITE_LOCKED)
         return tt_schema_fail(w->db, err, "moving the log into the database");
     return TT_OK;
+}
+
+enum tt_code tt_writer_upkeep(struct tt_writer *w, int64_t newest_ms, bool (*enough)(void *arg),
+                              void *arg, bool *ret_more, int64_t *ret_bytes, struct tt_err *err)
+{
+    enum tt_code code = TT_OK;
+    struct tt_err failed;
+
+    if (!w->db || !w->retain)
+        return tt_fail(err, TT_EIO, "database '%.150s' is not open", w->files.path);
+    code = tt_retain_work(w->retain, newest_ms, enough, arg, ret_more, &failed);
+    if (checkpoint(w, ret_bytes, err) != TT_OK)
+        return err->code;
+    if (code && code != TT_EBUSY)
+        *err = failed;
+    return code == TT_EBUSY ? TT_OK : code; // somebody else writes; it will pass
 }

@@ -4,6 +4,7 @@
 
 #include "monitor/files.h"
 #include "monitor/queue.h"
+#include "monitor/retain.h"
 #include "monitor/statements.h"
 
 /* The record's read-write connection: a group of records in one transaction, the log's checkpoints.
@@ -15,6 +16,8 @@ struct tt_writer {
     sqlite3 *db; // NULL: nothing could be opened under the name
     struct tt_statements *statements;
     sqlite3_stmt *add_loss;
+    struct tt_retain_options keep;
+    struct tt_retain *retain;
     int64_t mended;        // times that the files were made whole again
     char note[TT_ERR_MSG]; // what the last time was
 };
@@ -36,7 +39,7 @@ struct tt_group {
 
 /* Open or create the file; path is kept.  On an error nothing is open. */
 TT_MUST_CHECK enum tt_code tt_writer_open(struct tt_writer *w, const char *path,
-                                          struct tt_err *err);
+                                          const struct tt_retain_options *keep, struct tt_err *err);
 void tt_writer_close(struct tt_writer *w);
 
 /* All of the group in one transaction that is on the disk, in the file of that name; or nothing.
@@ -44,8 +47,10 @@ void tt_writer_close(struct tt_writer *w);
 TT_MUST_CHECK enum tt_code tt_writer_commit(struct tt_writer *w, const struct tt_queue *q,
                                             struct tt_group *g, struct tt_err *err);
 
-/* Move the log into the database as far as readers let it; *ret_bytes: of the log. */
-TT_MUST_CHECK enum tt_code tt_writer_checkpoint(struct tt_writer *w, int64_t *ret_bytes,
-                                                struct tt_err *err);
+/* Retention, as far as time allows (tt_retain_work); then move the log into the database, as far as
+ * readers let it.  *ret_bytes: of the log. */
+TT_MUST_CHECK enum tt_code tt_writer_upkeep(struct tt_writer *w, int64_t newest_ms,
+                                            bool (*enough)(void *arg), void *arg, bool *ret_more,
+                                            int64_t *ret_bytes, struct tt_err *err);
 
 #endif

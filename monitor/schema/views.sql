@@ -1,5 +1,7 @@
 -- The public views.  A name never changes its meaning; tables may change with any version.
--- Every view: ts (UTC seconds), ts_ms, stream, stream_id; series also res_s (0: raw rows).
+-- Every view: ts (UTC seconds), ts_ms, stream, stream_id; series also res_s: 0 for raw rows, 60 and
+-- 3600 for roll-ups.  Ask for one of them, or a batch counts three times.  stream_id 0, whose
+-- stream is NULL, is the fleet: it has no raw rows.
 -- Ratios are 0..1; NULL is "not measured".
 
 DROP VIEW IF EXISTS v_stream_health;
@@ -15,7 +17,8 @@ DROP VIEW IF EXISTS v_events;
 -- One row a stream.  Rates and shares are over the minute before the stream's newest batch.
 CREATE VIEW v_stream_health AS
 SELECT w.ts_ms / 1000 AS ts, w.ts_ms, s.name AS stream, s.id AS stream_id, s.model, s.engine,
-  s.policy, s.policy_hash, w.state, w.state_since_ms, w.state_by, w.reason, w.version, w.step,
+  s.policy, s.policy_hash, w.state, w.state_since_ms, w.state_by, w.reason,
+  w.needs_operator, w.badness, w.version, w.step,
   CASE WHEN w.acc_n > 0 THEN 'labels' END AS acc_source,
   1.0 * w.acc_correct / nullif(w.acc_n, 0) AS acc_adapted,
   1.0 * w.base_correct / nullif(w.base_n, 0) AS acc_base,
@@ -57,6 +60,44 @@ SELECT ts, ts_ms, stream, stream_id, res_s, signal, n, value AS mean, value AS w
       WHEN 'base_disagreement' THEN b.base_disagreement
       WHEN 'shadow_disagreement' THEN b.shadow_disagreement END AS value
   FROM batch b JOIN stream s ON s.id = b.stream_id CROSS JOIN signals g)
+WHERE value IS NOT NULL
+UNION ALL
+SELECT ts, ts_ms, stream, stream_id, res_s, signal, n, value / 1e6, worst / 1e6 FROM
+ (SELECT m.ts_ms / 1000 AS ts, m.ts_ms, s.name AS stream, m.stream_id, 60 AS res_s, g.signal,
+    m.samples AS n,
+    CASE g.signal WHEN 'loss' THEN m.loss WHEN 'entropy' THEN m.entropy
+      WHEN 'entropy_ratio' THEN m.entropy_ratio WHEN 'confidence' THEN m.confidence
+      WHEN 'class_collapse' THEN m.class_collapse WHEN 'class_share' THEN m.class_share
+      WHEN 'grad_norm' THEN m.grad_norm WHEN 'param_drift' THEN m.param_drift
+      WHEN 'base_disagreement' THEN m.base_disagreement
+      WHEN 'shadow_disagreement' THEN m.shadow_disagreement END AS value,
+    CASE g.signal WHEN 'loss' THEN m.loss_worst WHEN 'entropy' THEN m.entropy_worst
+      WHEN 'entropy_ratio' THEN m.entropy_ratio_worst WHEN 'confidence' THEN m.confidence_worst
+      WHEN 'class_collapse' THEN m.class_collapse_worst
+      WHEN 'class_share' THEN m.class_share_worst WHEN 'grad_norm' THEN m.grad_norm_worst
+      WHEN 'param_drift' THEN m.param_drift_worst
+      WHEN 'base_disagreement' THEN m.base_disagreement_worst
+      WHEN 'shadow_disagreement' THEN m.shadow_disagreement_worst END AS worst
+  FROM minute m LEFT JOIN stream s ON s.id = m.stream_id CROSS JOIN signals g)
+WHERE value IS NOT NULL
+UNION ALL
+SELECT ts, ts_ms, stream, stream_id, res_s, signal, n, value / 1e6, worst / 1e6 FROM
+ (SELECT m.ts_ms / 1000 AS ts, m.ts_ms, s.name AS stream, m.stream_id, 3600 AS res_s, g.signal,
+    m.samples AS n,
+    CASE g.signal WHEN 'loss' THEN m.loss WHEN 'entropy' THEN m.entropy
+      WHEN 'entropy_ratio' THEN m.entropy_ratio WHEN 'confidence' THEN m.confidence
+      WHEN 'class_collapse' THEN m.class_collapse WHEN 'class_share' THEN m.class_share
+      WHEN 'grad_norm' THEN m.grad_norm WHEN 'param_drift' THEN m.param_drift
+      WHEN 'base_disagreement' THEN m.base_disagreement
+      WHEN 'shadow_disagreement' THEN m.shadow_disagreement END AS value,
+    CASE g.signal WHEN 'loss' THEN m.loss_worst WHEN 'entropy' THEN m.entropy_worst
+      WHEN 'entropy_ratio' THEN m.entropy_ratio_worst WHEN 'confidence' THEN m.confidence_worst
+      WHEN 'class_collapse' THEN m.class_collapse_worst
+      WHEN 'class_share' THEN m.class_share_worst WHEN 'grad_norm' THEN m.grad_norm_worst
+      WHEN 'param_drift' THEN m.param_drift_worst
+      WHEN 'base_disagreement' THEN m.base_disagreement_worst
+      WHEN 'shadow_disagreement' THEN m.shadow_disagreement_worst END AS worst
+  FROM hour m LEFT JOIN stream s ON s.id = m.stream_id CROSS JOIN signals g)
 WHERE value IS NOT NULL;
 
 -- One row a set of labels: at the time of the answer, for the version that gave it.
@@ -66,13 +107,33 @@ SELECT f.answered_ms / 1000 AS ts, f.answered_ms AS ts_ms, s.name AS stream, f.s
   1.0 * f.base_correct / nullif(f.base_n, 0) AS base,
   1.0 * f.correct / nullif(f.n, 0) - 1.0 * f.base_correct / nullif(f.base_n, 0) AS gap,
   f.lo AS adapted_lo, f.hi AS adapted_hi
-FROM feedback f JOIN stream s ON s.id = f.stream_id;
+FROM feedback f JOIN stream s ON s.id = f.stream_id
+UNION ALL
+SELECT a.ts_ms / 1000, a.ts_ms, s.name, a.stream_id, 60, nullif(a.version, ''), 'labels', a.n,
+  1.0 * a.correct / nullif(a.n, 0), 1.0 * a.base_correct / nullif(a.base_n, 0),
+  1.0 * a.correct / nullif(a.n, 0) - 1.0 * a.base_correct / nullif(a.base_n, 0), a.lo, a.hi
+FROM accuracy_minute a LEFT JOIN stream s ON s.id = a.stream_id
+UNION ALL
+SELECT a.ts_ms / 1000, a.ts_ms, s.name, a.stream_id, 3600, nullif(a.version, ''), 'labels', a.n,
+  1.0 * a.correct / nullif(a.n, 0), 1.0 * a.base_correct / nullif(a.base_n, 0),
+  1.0 * a.correct / nullif(a.n, 0) - 1.0 * a.base_correct / nullif(a.base_n, 0), a.lo, a.hi
+FROM accuracy_hour a LEFT JOIN stream s ON s.id = a.stream_id;
 
 CREATE VIEW v_guard_timeline AS
 SELECT g.ts_ms / 1000 AS ts, g.ts_ms, s.name AS stream, g.stream_id, 0 AS res_s, g.rule, g.signal,
   g.detector, g.state, g.statistic, g.threshold, g.evidence, g.evidence AS evidence_max, g.n,
   g.verdict, g.dry_run
-FROM guard g JOIN stream s ON s.id = g.stream_id;
+FROM guard g JOIN stream s ON s.id = g.stream_id
+UNION ALL
+SELECT g.ts_ms / 1000, g.ts_ms, s.name, g.stream_id, 60, nullif(r.rule, ''), nullif(r.signal, ''),
+  nullif(r.detector, ''), g.state, g.statistic, g.threshold, g.evidence / 1e6,
+  g.evidence_max / 1e6, g.n, g.verdict, g.dry_run
+FROM guard_minute g JOIN stream s ON s.id = g.stream_id JOIN rule r ON r.id = g.rule_id
+UNION ALL
+SELECT g.ts_ms / 1000, g.ts_ms, s.name, g.stream_id, 3600, nullif(r.rule, ''), nullif(r.signal, ''),
+  nullif(r.detector, ''), g.state, g.statistic, g.threshold, g.evidence / 1e6,
+  g.evidence_max / 1e6, g.n, g.verdict, g.dry_run
+FROM guard_hour g JOIN stream s ON s.id = g.stream_id JOIN rule r ON r.id = g.rule_id;
 
 CREATE VIEW v_rollbacks AS
 SELECT d.ts_ms / 1000 AS ts, d.ts_ms, d.decision_id, s.name AS stream, d.stream_id, d.rule,
@@ -103,7 +164,17 @@ SELECT b.ts_ms / 1000 AS ts, b.ts_ms, s.name AS stream, b.stream_id, 0 AS res_s,
   b.adapted, b.skip IS 'deadline' AS skip_deadline, b.skip IS 'budget' AS skip_budget,
   b.skip IN ('hold', 'frozen', 'not_ready') IS TRUE AS skip_hold, b.skip IS 'filtered' AS filtered,
   b.skip IS 'not_finite' AS not_finite
-FROM batch b JOIN stream s ON s.id = b.stream_id;
+FROM batch b JOIN stream s ON s.id = b.stream_id
+UNION ALL
+SELECT m.ts_ms / 1000, m.ts_ms, s.name, m.stream_id, 60, m.batches, m.samples,
+  m.queue_us / 1e3 / m.batches, m.infer_us / 1e3 / m.batches, m.adapt_us / 1e3 / m.batches,
+  m.p99_us / 1e3, m.adapted, m.skip_deadline, m.skip_budget, m.skip_hold, m.filtered, m.not_finite
+FROM minute m LEFT JOIN stream s ON s.id = m.stream_id
+UNION ALL
+SELECT m.ts_ms / 1000, m.ts_ms, s.name, m.stream_id, 3600, m.batches, m.samples,
+  m.queue_us / 1e3 / m.batches, m.infer_us / 1e3 / m.batches, m.adapt_us / 1e3 / m.batches,
+  m.p99_us / 1e3, m.adapted, m.skip_deadline, m.skip_budget, m.skip_hold, m.filtered, m.not_finite
+FROM hour m LEFT JOIN stream s ON s.id = m.stream_id;
 
 -- By the minute of the answer.
 CREATE VIEW v_label_coverage AS
@@ -111,11 +182,17 @@ SELECT x.ts_ms / 1000 AS ts, x.ts_ms, s.name AS stream, x.stream_id, 60 AS res_s
   x.joined, 1.0 * x.joined / nullif(x.samples, 0) AS coverage
 FROM (SELECT stream_id, ts_ms, cast(total(samples) AS INTEGER) AS samples,
         cast(total(joined) AS INTEGER) AS joined FROM
-       (SELECT stream_id, ts_ms / 60000 * 60000 AS ts_ms, rows AS samples, 0 AS joined FROM batch
+       (SELECT stream_id, ts_ms, samples, 0 AS joined FROM minute
         UNION ALL
-        SELECT stream_id, answered_ms / 60000 * 60000, 0, n FROM feedback)
+        SELECT stream_id, ts_ms / 60000 * 60000, rows, 0 FROM batch
+        WHERE ts_ms >= ifnull((SELECT at FROM mark WHERE name = 'closed_minute'), 0)
+        UNION ALL
+        SELECT stream_id, ts_ms, 0, n FROM accuracy_minute
+        UNION ALL
+        SELECT stream_id, answered_ms / 60000 * 60000, 0, n FROM feedback
+        WHERE id > ifnull((SELECT at FROM mark WHERE name = 'labels'), 0))
       GROUP BY stream_id, ts_ms) x
-JOIN stream s ON s.id = x.stream_id;
+LEFT JOIN stream s ON s.id = x.stream_id;
 
 -- The log, the states of streams with their ends, and what the record itself had to drop.
 CREATE VIEW v_events AS
@@ -132,5 +209,5 @@ SELECT t.ts_ms / 1000, t.ts_ms, NULL,
 FROM state t
 UNION ALL
 SELECT l.ts_ms / 1000, l.ts_ms, NULL, NULL, NULL, NULL, 'record', 'warn', NULL, 'store', NULL, NULL,
-  l.rows || ' rows of metrics were not kept: ' || l.why, '{"rows":' || l.rows || '}'
+  l.rows || ' rows were not kept: ' || l.why, '{"rows":' || l.rows || '}'
 FROM loss l;

@@ -4,6 +4,7 @@
 #include "monitor/reader.h"
 #include "tests/monitor/scratch.h"
 #include <sys/wait.h>
+#include <time.h>
 
 static void refuse(const char *path, enum tt_code code, const char *needle)
 {
@@ -27,8 +28,8 @@ static void a_new_file_has_the_settings_it_needs(void **state)
     assert_sql(x->db, "SELECT * FROM pragma_journal_mode", "wal");
     assert_sql(x->db, "PRAGMA auto_vacuum", "2");
     assert_sql(x->db, "PRAGMA application_id", "1414807876");
-    assert_sql(x->db, "PRAGMA user_version", "1");
-    assert_int_equal(tt_schema_newest(), 1);
+    assert_sql(x->db, "PRAGMA user_version", "2");
+    assert_int_equal(tt_schema_newest(), 2);
     snprintf(wal, sizeof wal, "%s-wal", x->db);
     assert_int_equal(access(wal, F_OK), 0); // stays, for readers that may not write
     close_store(open_store(x->db));         // and it opens again
@@ -45,7 +46,7 @@ static void a_newer_database_is_refused_with_both_versions(void **state)
     close_store(open_store(x->db));
     run_sql(x->db, "PRAGMA journal_mode = DELETE; PRAGMA user_version = 7");
     before = read_file(x->db, &nb);
-    refuse(x->db, TT_EUNSUPPORTED, "its schema has version 7, this program knows up to 1");
+    refuse(x->db, TT_EUNSUPPORTED, "its schema has version 7, this program knows up to 2");
     after = read_file(x->db, &na);
     assert_int_equal(na, nb);
     assert_memory_equal(after, before, nb); // nothing was touched
@@ -136,6 +137,61 @@ static void a_directory_that_cannot_be_written_is_refused(void **state)
     assert_int_equal(status, 0);
 }
 
+static void write_version_1(const char *path)
+{
+    size_t n;
+    char *text = read_file("tests/golden/record/version1.sql", &n);
+
+    run_sql(path, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL");
+    run_sql(path, text);
+    free(text);
+}
+
+static void a_file_of_version_1_becomes_one_of_this_program(void **state)
+{
+    struct scratch *x = *state;
+    struct tt_store_options o = {.path = x->db, .commit_ms = 5, .keep = {.raw_ms = 86400000}};
+    struct tt_record r = {.kind = TT_REC_EVENT,
+                          .ts_ms = 1700000300000,
+                          .event = {.seq = 4, .kind = "daemon", .text = "t"}};
+    struct tt_store *s;
+    struct tt_err err;
+
+    write_version_1(x->db);
+    if (tt_store_open(&o, &s, &err))
+        fail_msg("%s", err.msg);
+    put_now(s, &r);
+    assert_sql(x->db, "PRAGMA user_version", "2");
+    assert_sql(x->db, "SELECT stream, state, version FROM v_stream_health", "cam-7|frozen|v1");
+    assert_sql(x->db, "SELECT decision_id, action, to_version FROM v_rollbacks", "7|rollback|v0");
+    assert_sql(x->db, "SELECT seq, text FROM v_events WHERE kind <> 'state'", "3|s\n4|t");
+    /* What it had recorded is rolled up, too. */
+    for (int i = 0; i < 100 && !strcmp(ask_sql(x->db, "SELECT count(*) FROM minute"), "0"); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    close_store(s);
+    assert_sql(x->db,
+               "SELECT res_s, n, mean FROM v_drift WHERE stream = 'cam-7' AND signal = 'loss' "
+               "AND res_s < 3600 ORDER BY 1, ts",
+               "0|64|0.5\n0|64|1.5\n60|64|0.5\n60|64|1.5");
+    assert_sql(x->db, "SELECT n, correct FROM accuracy_minute WHERE stream_id = 0", "64|32");
+    assert_sql(x->db, "PRAGMA integrity_check", "ok");
+    assert_sql(x->db, "PRAGMA foreign_key_check", "");
+}
+
+static void a_migration_that_fails_leaves_the_file_as_it_was(void **state)
+{
+    struct scratch *x = *state;
+
+    write_version_1(x->db);
+    run_sql(x->db, "CREATE TABLE hour(a)"); // in the way of the second table
+    refuse(x->db, TT_EIO, "to schema version 2: migrating: table hour already exists");
+    assert_sql(x->db, "PRAGMA user_version", "1");
+    assert_sql(x->db, "SELECT count(*) FROM sqlite_schema WHERE name = 'minute'", "0");
+    run_sql(x->db, "DROP TABLE hour");
+    close_store(open_store(x->db));
+    assert_sql(x->db, "PRAGMA user_version", "2");
+}
+
 static void views_follow_the_program(void **state)
 {
     struct scratch *x = *state;
@@ -155,6 +211,8 @@ int main(void)
         CASE(another_programs_database_is_refused_untouched),
         CASE(a_damaged_file_is_refused),
         CASE(a_directory_that_cannot_be_written_is_refused),
+        CASE(a_file_of_version_1_becomes_one_of_this_program),
+        CASE(a_migration_that_fails_leaves_the_file_as_it_was),
         CASE(views_follow_the_program),
     };
 

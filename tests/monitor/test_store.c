@@ -139,7 +139,7 @@ static void metrics_are_shed_and_counted_while_decisions_stay(void **state)
     assert_sql(x->db, "SELECT DISTINCT kind, severity FROM v_events WHERE kind = 'record'",
                "record|warn");
     assert_contains(ask_sql(x->db, "SELECT text FROM v_events WHERE kind = 'record'"),
-                    "rows of metrics were not kept: the queue was full");
+                    "rows were not kept: the queue was full");
 }
 
 static void limit_files(rlim_t bytes)
@@ -258,31 +258,6 @@ static void kill_9_loses_nothing_that_was_acknowledged(void **state)
     }
 }
 
-static void old_rows_go_in_chunks_and_the_rest_stays(void **state)
-{
-    struct scratch *x = *state;
-    struct tt_store_options o = {.path = x->db, .commit_ms = 5, .keep_raw_ms = 1000};
-    struct tt_store *s;
-    struct tt_err err;
-    struct tt_record r;
-
-    assert_int_equal(tt_store_open(&o, &s, &err), TT_OK);
-    for (int i = 0; i < 3000; i++) {
-        r = batch(i);
-        tt_store_put(s, &r);
-    }
-    r = event(1, "stays");
-    r.ts_ms = T0;
-    put_now(s, &r);
-    for (int i = 0;
-         i < 100 && strcmp(ask_sql(x->db, "SELECT min(ts_ms) - 1700000000000 FROM batch"), "1999");
-         i++)
-        nap(50);
-    close_store(s);
-    assert_sql(x->db, "SELECT min(step), max(step), count(*) FROM batch", "1999|2999|1001");
-    assert_sql(x->db, "SELECT count(*) FROM event", "1");
-}
-
 struct reading {
     const char *path;
     int bad;
@@ -395,7 +370,6 @@ int main(void)
         CASE(metrics_are_shed_and_counted_while_decisions_stay),
         CASE(a_full_disk_costs_metrics_never_decisions),
         CASE(kill_9_loses_nothing_that_was_acknowledged),
-        CASE(old_rows_go_in_chunks_and_the_rest_stays),
         CASE(two_readers_while_writing_see_whole_commits),
         CASE(four_threads_may_put_at_once),
     };

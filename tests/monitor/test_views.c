@@ -135,7 +135,8 @@ static void columns_are_those_of_the_design(void **state)
     } cases[] = {
         {"v_stream_health",
          "ts,ts_ms,stream,stream_id,model,engine,policy,policy_hash,state,state_since_ms,state_by,"
-         "reason,version,step,acc_source,acc_adapted,acc_base,gap,acc_n,evidence,evidence_rule,"
+         "reason,needs_operator,badness,version,step,acc_source,acc_adapted,acc_base,gap,acc_n,"
+         "evidence,evidence_rule,"
          "base_disagreement,class_collapse,entropy_ratio,param_drift,batches_per_s,infer_ms,"
          "adapt_ms,p99_ms,skipped,label_coverage,last_label_ms,rollbacks_24h,decision_id"},
         {"v_accuracy", "ts,ts_ms,stream,stream_id,res_s,version,source,n,adapted,base,gap,"

@@ -30,7 +30,7 @@ class Faulty(Daemon):
         self.faults = pathlib.Path(tempfile.mkstemp(prefix="ttad-faults-")[1])
         super().__init__(
             policies or TENT,
-            {
+            env={
                 "LD_PRELOAD": str(SHIM),
                 "TT_FAULTS": str(self.faults),
                 "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0",
@@ -172,7 +172,7 @@ class Disk(unittest.TestCase):
         daemon = self.start()
         daemon.fail(("fsync", f"{daemon.database}$", why(errno.EIO)))  # not its log
         self.until_held()
-        self.assertRegex(self.reasons()["record"], "^the log of the record grows, .* disk I/O error")
+        self.assertRegex(self.reasons()["record"], "^the upkeep of the record fails, .* disk I/O error")
         self.assertTrue(self.client.freeze("s")["recorded"])
         self.client.thaw("s")
         daemon.fail()
