@@ -410,3 +410,56 @@ bool tt_fields_read(const struct tt_field *table, const struct tt_ynode *map,
         check_keys(table, map, also, d);
     return d->errors == errors;
 }
+
+static bool same_texts(const struct tt_strs *a, const struct tt_strs *b)
+{
+    for (int i = 0; i < a->n && a->n == b->n; i++)
+        if (strcmp(a->s[i], b->s[i]) != 0)
+            return false;
+    return a->n == b->n;
+}
+
+static bool same_number(double a, double b)
+{
+    return !(a < b) && !(a > b);
+}
+
+static bool same_numbers(const struct tt_floats *a, const struct tt_floats *b)
+{
+    for (int i = 0; i < a->n && a->n == b->n; i++)
+        if (!same_number(a->v[i], b->v[i]))
+            return false;
+    return a->n == b->n;
+}
+
+static bool same_field(const struct tt_field *f, const void *a, const void *b)
+{
+    switch (f->type) {
+    case TT_FINT:
+        return *(const int64_t *)a == *(const int64_t *)b;
+    case TT_FFLOAT:
+        return same_number(*(const double *)a, *(const double *)b);
+    case TT_FBOOL:
+        return *(const bool *)a == *(const bool *)b;
+    case TT_FSTR:
+        return !strcmp(*(const char *const *)a, *(const char *const *)b);
+    case TT_FENUM:
+        return *(const int *)a == *(const int *)b;
+    case TT_FFLAGS:
+        return *(const unsigned *)a == *(const unsigned *)b;
+    case TT_FSTRS:
+        return same_texts(a, b);
+    case TT_FFLOATS:
+        return same_numbers(a, b);
+    default:
+        return false;
+    }
+}
+
+const struct tt_field *tt_fields_differ(const struct tt_field *table, const void *a, const void *b)
+{
+    for (; table->key; table++)
+        if (!same_field(table, (const char *)a + table->offset, (const char *)b + table->offset))
+            return table;
+    return NULL;
+}

@@ -76,6 +76,10 @@ void tt_field_mismatch(const struct tt_ynode *node, const char *what, struct tt_
 /* Say that a key is not known here, with the nearest of known (NULL-terminated). */
 void tt_field_unknown(const struct tt_ynode *node, const char *const *known, struct tt_diags *d);
 
+/* The first row from table on in which *a and *b hold something else, or NULL: so
+ * for (f = tt_fields_differ(table, a, b); f; f = tt_fields_differ(f + 1, a, b)) sees them all. */
+const struct tt_field *tt_fields_differ(const struct tt_field *table, const void *a, const void *b);
+
 /* What *src holds as "key: value" lines that read back to the same, keys in table order. */
 void tt_fields_print(const struct tt_field *table, const void *src, int indent, struct tt_out *o);
 

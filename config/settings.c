@@ -6,8 +6,8 @@
 #define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 #define MAXPATH    4096 // bytes
 
-static const struct tt_field main_fields[] = {
-    TT_F(TT_FSTR, struct tt_settings, default_policy, "", 0, TT_SETTINGS_NAME, 0,
+const struct tt_field tt_settings_fields[] = {
+    TT_F(TT_FSTR, struct tt_settings, default_policy, "", 0, TT_SETTINGS_NAME, TT_LIVE,
          "of streams that name none; \"\": the first of policies"),
     TT_F(TT_FSTR, struct tt_settings, state_dir, "state", 1, MAXPATH, 0, "folder of the snapshots"),
     TT_F(TT_FSTR, struct tt_settings, database, "", 0, MAXPATH, 0,
@@ -15,7 +15,7 @@ static const struct tt_field main_fields[] = {
     TT_F(TT_FINT, struct tt_settings, workers, "1", 1, 64, 0, "threads that own streams"),
     TT_F(TT_FINT, struct tt_settings, threads_per_worker, "0", 0, 256, 0,
          "threads inside an operator; 0: cores / workers"),
-    TT_E(struct tt_settings, log_level, "info", "err|warn|info|debug", 0,
+    TT_E(struct tt_settings, log_level, "info", "err|warn|info|debug", TT_LIVE,
          "what is logged to stderr"),
     TT_E(struct tt_settings, log_format, "logfmt", "logfmt|json", 0, "and how"),
     {0},
@@ -23,17 +23,19 @@ static const struct tt_field main_fields[] = {
 
 #define LIMIT(member, def, min, max, help) \
     TT_F(TT_FINT, struct tt_limits, member, def, min, max, 0, help)
-static const struct tt_field limit_fields[] = {
+#define LIVE(member, def, min, max, help) \
+    TT_F(TT_FINT, struct tt_limits, member, def, min, max, TT_LIVE, help)
+const struct tt_field tt_limits_fields[] = {
     LIMIT(max_message_bytes, "67108864", 4096, 2147483648.0, "all frames of a message, bytes"),
     LIMIT(memory_bytes, "268435456", 1048576, 1099511627776.0,
           "messages that come, wait, are worked on, are answered, bytes; more wait outside"),
     LIMIT(connections, "512", 4, 65536, "of each socket; one process or address has half of them"),
     LIMIT(max_batch_rows, "256", 1, 65536, "rows of a batch; activations are planned for so many"),
     LIMIT(max_streams, "256", 1, 100000, "open streams"),
-    LIMIT(queue_per_stream, "8", 1, 65536, "requests waiting for one stream; more are BUSY"),
-    LIMIT(queue_total, "256", 1, 1048576, "requests waiting in all"),
+    LIVE(queue_per_stream, "8", 1, 65536, "requests waiting for one stream; more are BUSY"),
+    LIVE(queue_total, "256", 1, 1048576, "requests waiting in all"),
     LIMIT(queue_bytes, "134217728", 4096, 1099511627776.0, "and their bytes"),
-    LIMIT(credit, "8", 1, 65536, "requests that a client may have under way"),
+    LIVE(credit, "8", 1, 65536, "requests that a client may have under way"),
     LIMIT(replay_window, "64", 1, 4096,
           "newest ids of a stream; one that comes again is not learnt from"),
     LIMIT(replay_bytes, "4194304", 0, 1099511627776.0,
@@ -41,11 +43,11 @@ static const struct tt_field limit_fields[] = {
     LIMIT(drain_ms, "10000", 0, 3600000, "time to answer what is queued after SIGTERM, ms"),
     LIMIT(stuck_ms, "60000", 100, 86400000,
           "a thread at one piece of work for longer is stuck: not live, no watchdog pings, ms"),
-    LIMIT(feedback_window_s, "3600", 0, 31536000, "age of an answer that still takes labels, s"),
+    LIVE(feedback_window_s, "3600", 0, 31536000, "age of an answer that still takes labels, s"),
     LIMIT(stream_bytes, "41943040", 1048576, 1ll << 46,
           "memory that open streams share, bytes; each keeps what it needs to answer"),
     LIMIT(ring_versions, "16", 2, 1024, "versions of a stream that are kept in memory"),
-    LIMIT(snapshots_keep, "10", 1, 100000, "newest snapshots of a stream that stay on the disk"),
+    LIVE(snapshots_keep, "10", 1, 100000, "newest snapshots of a stream that stay on the disk"),
     LIMIT(snapshot_bytes, "268435456", 0, 1ll << 50,
           "snapshots of one stream, bytes; the oldest that no decision names go; 0: no bound"),
     LIMIT(snapshots_bytes, "8589934592", 0, 1ll << 50,
@@ -178,6 +180,13 @@ static void read_listen(struct reader *r, const struct tt_ynode *listen, struct 
     check_apart(r, listen, &ret->control, &ret->events);
 }
 
+bool tt_settings_name(const char *name)
+{
+    const size_t n = strlen(name);
+
+    return n && n < TT_SETTINGS_NAME && strspn(name, NAME_CHARS) == n;
+}
+
 static void read_named(struct reader *r, const struct tt_ynode *n, struct tt_named *ret,
                        const struct tt_named *before, int nbefore)
 {
@@ -187,7 +196,7 @@ static void read_named(struct reader *r, const struct tt_ynode *n, struct tt_nam
         return;
     ret->line = n->line;
     ret->col = n->col;
-    if (strspn(ret->name, NAME_CHARS) != strlen(ret->name))
+    if (!tt_settings_name(ret->name))
         tt_diag_error(r->d, name->line, name->col,
                       "name: '%.64s': want letters, digits, '.', '_' or '-'", ret->name);
     for (int i = 0; i < nbefore; i++)
@@ -314,15 +323,17 @@ struct tt_settings *tt_settings_read(const char *file, const char *text, size_t 
     if (!tree)
         return NULL;
     r.dir = folder(file, arena);
-    if (ret)
+    if (ret) {
         ret->file = tt_arena_strndup(arena, file, strlen(file));
+        ret->tree = tree;
+    }
     if (!ret || !ret->file || !r.dir) {
         no_memory(&r);
         return NULL;
     }
-    if (!tt_fields_read(main_fields, tree, sections, ret, d) && tree->type != TT_YMAP)
+    if (!tt_fields_read(tt_settings_fields, tree, sections, ret, d) && tree->type != TT_YMAP)
         return NULL;
-    tt_fields_read(limit_fields, tt_yaml_get(tree, "limits"), NULL, &ret->limits, d);
+    tt_fields_read(tt_limits_fields, tt_yaml_get(tree, "limits"), NULL, &ret->limits, d);
     tt_fields_read(record_fields, tt_yaml_get(tree, "record"), NULL, &ret->record, d);
     read_listen(&r, tt_yaml_get(tree, "listen"), ret);
     read_lists(&r, tree, ret);
@@ -363,9 +374,9 @@ const char *tt_settings_example(struct tt_arena *arena)
                 "# Policies by name; ttad preset lists what they may build on.\npolicies:\n"
                 "  - {name: observe, path: ../policies/observe.yaml}\n"
                 "  - {name: tent, path: ../policies/tent.yaml}\n\n");
-    tt_fields_example(main_fields, 0, &o);
+    tt_fields_example(tt_settings_fields, 0, &o);
     tt_outf(&o, "\nlimits:\n");
-    tt_fields_example(limit_fields, 2, &o);
+    tt_fields_example(tt_limits_fields, 2, &o);
     tt_outf(&o, "\n# How long the record keeps what.  Decisions are kept for ever.\nrecord:\n");
     tt_fields_example(record_fields, 2, &o);
     return tt_out_text(&o);

@@ -38,6 +38,7 @@ struct tt_kept { // how long the record keeps what; 0: for ever
 
 struct tt_settings {
     const char *file;
+    const struct tt_ynode *tree;          // of the file, for the places of its keys
     struct tt_strs data, control, events; // endpoints, at least one each, ready to be bound;
                                           // "localhost" is written as 127.0.0.1
     const char *http;                     // 127.0.0.1:PORT, [::1]:PORT, unix:PATH; "": off
@@ -53,12 +54,27 @@ struct tt_settings {
     struct tt_kept record;
 };
 
+extern const struct tt_field tt_settings_fields[]; // of struct tt_settings
+extern const struct tt_field tt_limits_fields[];   // of its limits
+
 /* The settings of a text; NULL: it has mistakes, which are in d.  run_dir is the folder of the
  * sockets that the file does not name (/run/ttad, $XDG_RUNTIME_DIR/ttad).
  * What they hold is in arena, which d must use too.  Files are not looked at. */
 struct tt_settings *tt_settings_read(const char *file, const char *text, size_t len,
                                      const char *run_dir, struct tt_arena *arena,
                                      struct tt_diags *d);
+
+/* Whether a model or policy may be called so. */
+bool tt_settings_name(const char *name);
+
+/* What may not change while the daemon runs and is not the same in now, as errors at its place in
+ * the file of next: d is that file's. */
+void tt_settings_fixed(const struct tt_settings *now, const struct tt_settings *next,
+                       struct tt_diags *d);
+
+/* The keys that may, and do: "log_level", "limits.credit" .. in arena; returns how many. */
+int tt_settings_changed(const struct tt_settings *now, const struct tt_settings *next,
+                        struct tt_arena *arena, const char ***ret);
 
 /* Whether a tree is meant to be the daemon's settings, not a policy. */
 bool tt_settings_meant(const struct tt_ynode *tree);

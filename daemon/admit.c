@@ -5,6 +5,7 @@
 
 #include "daemon/clients.h"
 #include "daemon/line.h"
+#include "daemon/reload.h"
 #include "daemon/reply.h"
 
 #define RETRY_LEAST_MS 5
@@ -83,13 +84,18 @@ static enum tt_wire find_lane(struct tt_loop *l, struct tt_job *job, struct tt_r
     job->lane = tt_lanes_find(l->daemon->lanes, q->stream);
     if (!job->lane)
         return tt_refuse(r, TT_WIRE_NO_STREAM, "stream '%s' is not known", q->stream);
-    return TT_WIRE_OK;
+    if ((q->ask == TT_ASK_STREAM && q->action == TT_STREAM_CLOSE) ||
+        !tt_lanes_served(l->daemon->lanes, job->lane, r))
+        return TT_WIRE_OK; // a stream can be closed whether its model is there or not
+    tt_lane_drop(job->lane);
+    job->lane = NULL;
+    return r->code;
 }
 
 static enum tt_wire admit_stream(const struct tt_loop *l, const struct tt_job *job,
                                  struct tt_refusal *r)
 {
-    const int64_t most = l->daemon->settings->limits.queue_per_stream;
+    const int64_t most = l->per_stream;
     const struct tt_lane *lane = job->lane;
     const int n = atomic_load(&lane->waiting);
 
@@ -110,12 +116,14 @@ static enum tt_wire admit_stream(const struct tt_loop *l, const struct tt_job *j
 
 enum tt_wire tt_admit(struct tt_loop *l, struct tt_job *job, struct tt_refusal *r)
 {
+    tt_loop_limits(l);
     job->bytes = 0;
     for (int i = 0; i < job->nframes; i++)
         job->bytes += (int64_t)job->frame[i].size;
-    if (admit_in_all(l, job, r) || admit_client(l, job, r) || find_lane(l, job, r))
+    if (admit_in_all(l, job, r) || admit_client(l, job, r) ||
+        (!tt_reload_takes(job->request.ask) && find_lane(l, job, r)))
         return r->code;
-    if (!admit_stream(l, job, r)) {
+    if (!job->lane || !admit_stream(l, job, r)) {
         if (tt_clients_take(l, job)) {
             l->outstanding++;
             l->held += job->bytes;
@@ -128,7 +136,8 @@ enum tt_wire tt_admit(struct tt_loop *l, struct tt_job *job, struct tt_refusal *
         (void)tt_refuse(r, TT_WIRE_BUSY, "out of memory for one more client");
         (void)busy(r, waiting_us(l));
     }
-    tt_lane_drop(job->lane);
+    if (job->lane)
+        tt_lane_drop(job->lane);
     job->lane = NULL;
     return r->code;
 }
@@ -142,7 +151,8 @@ void tt_admit_leave(struct tt_loop *l, struct tt_job *job)
         job->lane->held -= job->bytes;
     }
     tt_clients_return(l, job);
-    tt_lane_drop(job->lane);
+    if (job->lane)
+        tt_lane_drop(job->lane);
 }
 
 void tt_admit_cancel(struct tt_loop *l, struct tt_job *job)

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "daemon/draft.h"
 #include "daemon/job.h"
 #include "daemon/lanes.h"
 #include "daemon/worker.h"
@@ -98,24 +99,6 @@ void tt_boot_free_models(struct tt_daemon *d)
     tt_shelf_end(&d->shelf);
 }
 
-enum tt_code tt_try_policy(const struct tt_catalogue *c, const struct tt_policy *p,
-                           struct tt_err *err)
-{
-    bool works = false;
-
-    for (int i = 0; i < c->nmodels; i++) {
-        struct tt_plan *plan;
-
-        if (tt_plan_new(c->models[i]->model, &p->method, 1, &plan, err) != TT_OK) {
-            (void)tt_fail_in(err, "model '%s'", c->models[i]->name);
-            continue;
-        }
-        tt_plan_free(plan);
-        works = true;
-    }
-    return works ? TT_OK : err->code;
-}
-
 /* Read all policies, so that all mistakes are told. */
 static enum tt_code read_policies(struct tt_catalogue *c, struct tt_err *err)
 {
@@ -145,7 +128,7 @@ enum tt_code tt_boot_policies(struct tt_daemon *d, struct tt_err *err)
     if (read_policies(c, err) != TT_OK)
         return err->code;
     for (int i = 0; i < c->npolicies; i++)
-        if (tt_try_policy(c, c->policies[i]->policy, err) != TT_OK)
+        if (tt_draft_try(c, c->policies[i]->policy, err) != TT_OK)
             return err->code;
     return TT_OK;
 }
@@ -170,7 +153,10 @@ static void know_stream(struct tt_daemon *d, const struct tt_catalogue *c,
     struct tt_lane *lane;
     struct tt_refusal r;
 
-    if (!strcmp(k->state, "closed") || !*k->stream)
+    lane = tt_lanes_find(d->lanes, k->stream);
+    if (lane)
+        tt_lane_drop(lane);
+    if (lane || !strcmp(k->state, "closed") || !*k->stream)
         return;
     if (!policy || !tt_catalogue_model(c, k->model)) {
         tt_log(TT_LOG_WARN, "stream '%s': %s '%s' is not configured any more, ignoring", k->stream,
@@ -180,7 +166,7 @@ static void know_stream(struct tt_daemon *d, const struct tt_catalogue *c,
     (void)snprintf(q.stream, sizeof q.stream, "%s", k->stream);
     (void)snprintf(q.model, sizeof q.model, "%s", k->model);
     (void)snprintf(q.policy, sizeof q.policy, "%s", policy);
-    if (tt_lanes_open(d->lanes, &q, &lane, &r)) {
+    if (tt_lanes_open_in(d->lanes, c, &q, &lane, &r)) {
         tt_log(TT_LOG_WARN, "stream '%s': %s, ignoring", k->stream, r.msg);
         return;
     }
@@ -194,10 +180,9 @@ static void know_stream(struct tt_daemon *d, const struct tt_catalogue *c,
     tt_lane_drop(lane);
 }
 
-enum tt_code tt_boot_streams(struct tt_daemon *d, struct tt_err *err)
+enum tt_code tt_boot_know(struct tt_daemon *d, const struct tt_catalogue *c, struct tt_err *err)
 {
     struct tt_known_stream *known;
-    struct tt_catalogue *c;
     struct tt_reader *reader;
     struct tt_arena arena;
     int n = 0;
@@ -207,11 +192,18 @@ enum tt_code tt_boot_streams(struct tt_daemon *d, struct tt_err *err)
     tt_arena_init(&arena, 0);
     if (tt_reader_streams(reader, &arena, &known, &n, err) != TT_OK)
         tt_log(TT_LOG_WARN, "known streams: %s, ignoring", err->msg);
-    c = tt_shelf_take(&d->shelf);
     for (int i = 0; i < n; i++)
         know_stream(d, c, &known[i]);
-    tt_catalogue_drop(c);
     tt_reader_close(reader);
     tt_arena_release(&arena);
     return TT_OK;
+}
+
+enum tt_code tt_boot_streams(struct tt_daemon *d, struct tt_err *err)
+{
+    struct tt_catalogue *c = tt_shelf_take(&d->shelf);
+    const enum tt_code code = tt_boot_know(d, c, err);
+
+    tt_catalogue_drop(c);
+    return code;
 }

@@ -13,12 +13,12 @@ void tt_boot_free_models(struct tt_daemon *d);
 /* Each policy must compile for at least one model, or nobody could use it. */
 TT_MUST_CHECK enum tt_code tt_boot_policies(struct tt_daemon *d, struct tt_err *err);
 
-/* Compile a policy for every model of a catalogue; one must do, the error is of the last. */
-TT_MUST_CHECK enum tt_code tt_try_policy(const struct tt_catalogue *c, const struct tt_policy *p,
-                                         struct tt_err *err);
-
 /* Streams of the record that were not closed are known again; they resume when first used. */
 TT_MUST_CHECK enum tt_code tt_boot_streams(struct tt_daemon *d, struct tt_err *err);
+
+/* Likewise those that are not known yet, as far as that catalogue has their model and policy. */
+TT_MUST_CHECK enum tt_code tt_boot_know(struct tt_daemon *d, const struct tt_catalogue *c,
+                                        struct tt_err *err);
 
 void tt_boot_nothing(struct tt_daemon *d);
 

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "daemon/load.h"
 
@@ -63,6 +64,27 @@ static const struct tt_value *find_input(const struct tt_model *m)
     return NULL;
 }
 
+/* What a file looks like from outside; all zero: it cannot be looked at. */
+static struct tt_stamp look(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return (struct tt_stamp){.size = 0};
+    return (struct tt_stamp){.device = (int64_t)st.st_dev,
+                             .inode = (int64_t)st.st_ino,
+                             .size = (int64_t)st.st_size,
+                             .mtime_s = (int64_t)st.st_mtim.tv_sec,
+                             .mtime_ns = (int64_t)st.st_mtim.tv_nsec};
+}
+
+bool tt_served_model_fresh(const struct tt_served_model *m, const char *path)
+{
+    const struct tt_stamp now = look(path);
+
+    return now.size && !strcmp(m->path, path) && !memcmp(&now, &m->stamp, sizeof now);
+}
+
 static enum tt_code load_model(struct tt_served_model *m, struct tt_err *err)
 {
     if (!m->name || !m->path)
@@ -86,6 +108,7 @@ enum tt_code tt_served_model_read(const char *name, const char *path, struct tt_
     atomic_init(&m->refs, 1);
     m->name = copy(&own, name);
     m->path = copy(&own, path);
+    m->stamp = look(path);
     m->arena = own;
     if (load_model(m, err) != TT_OK) {
         tt_served_model_drop(m);
@@ -173,6 +196,18 @@ void tt_catalogue_drop(struct tt_catalogue *c)
         tt_served_policy_drop(c->policies[i]);
     tt_config_drop(c->config);
     release(&c->arena);
+}
+
+struct tt_catalogue *tt_catalogue_copy(const struct tt_catalogue *c, const char *without)
+{
+    struct tt_catalogue *copied = tt_catalogue_new(c->config);
+
+    for (int i = 0; copied && i < c->nmodels; i++)
+        if (!without || strcmp(c->models[i]->name, without) != 0)
+            copied->models[copied->nmodels++] = tt_served_model_hold(c->models[i]);
+    for (int i = 0; copied && i < c->npolicies; i++)
+        copied->policies[copied->npolicies++] = tt_served_policy_hold(c->policies[i]);
+    return copied;
 }
 
 enum tt_code tt_catalogue_add_model(struct tt_catalogue *c, struct tt_served_model *m,

@@ -31,6 +31,10 @@ struct tt_served_model {
     const char *name, *path;
     struct tt_model *model;
     const struct tt_value *input; // of the model
+    bool by_hand;                 // by the op load, not by the configuration
+    struct tt_stamp {             // of the file, before it was read
+        int64_t device, inode, size, mtime_s, mtime_ns;
+    } stamp;
 };
 
 struct tt_served_policy {
@@ -66,6 +70,9 @@ TT_MUST_CHECK enum tt_code tt_served_model_read(const char *name, const char *pa
                                                 struct tt_served_model **ret, struct tt_err *err);
 void tt_served_model_drop(struct tt_served_model *m); // NULL is nothing
 
+/* Was m read from that path, and does the file look as it did then? */
+bool tt_served_model_fresh(const struct tt_served_model *m, const char *path);
+
 /* Read a policy; NULL: what is wrong with it was added to *m, as are warnings. */
 struct tt_served_policy *tt_served_policy_read(const char *name, const char *path,
                                                struct tt_mistakes *m);
@@ -78,6 +85,9 @@ struct tt_served_policy *tt_served_policy_hold(struct tt_served_policy *p);
  * NULL: out of memory. */
 struct tt_catalogue *tt_catalogue_new(struct tt_config *config);
 void tt_catalogue_drop(struct tt_catalogue *c); // NULL is nothing
+
+/* The same once more, but for the model of that name; without NULL: all.  NULL: out of memory. */
+struct tt_catalogue *tt_catalogue_copy(const struct tt_catalogue *c, const char *without);
 
 /* List one more; the caller's reference goes to the catalogue.  One of that name makes room.
  * TT_ERANGE: there are too many, and nothing was done. */

@@ -16,12 +16,13 @@
 static const char usage[] =
     "usage: ttad serve --config FILE\n"
     "\n"
-    "  Serve the models of the configuration and adapt them as its policies say, until SIGTERM,\n"
-    "  SIGINT or SIGHUP: then answer what is queued, write snapshots, and end.  A second signal\n"
-    "  ends without waiting.  ttad check FILE checks a configuration; ttad check --example\n"
-    "  prints every key.\n";
+    "  Serve the models of the configuration and adapt them as its policies say, until SIGTERM or\n"
+    "  SIGINT: then answer what is queued, write snapshots, and end.  A second signal ends "
+    "without\n"
+    "  waiting.  SIGHUP reads the configuration, its policies and models again; a mistake changes\n"
+    "  nothing.  ttad check FILE checks a configuration; ttad check --example prints every key.\n";
 
-static int wake = -1; // the handler's; an eventfd
+static int wake = -1, hangup = -1; // the handler's; eventfds
 
 /* A plain handler: OpenBLAS has threads before main, so a mask would not cover them. */
 static void on_signal(int sig)
@@ -29,8 +30,7 @@ static void on_signal(int sig)
     const uint64_t one = 1;
     const int saved = errno;
 
-    (void)sig;
-    if (write(wake, &one, sizeof one) < 0)
+    if (write(sig == SIGHUP ? hangup : wake, &one, sizeof one) < 0)
         _exit(1); // nobody would ever learn of it
     errno = saved;
 }
@@ -88,7 +88,8 @@ int tt_cmd_serve(int argc, char **argv)
     d.started_us = tt_now_us();
     tt_arena_init(&d.arena, 0);
     d.wake = wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (wake < 0) {
+    d.hangup = hangup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake < 0 || hangup < 0) {
         tt_log(TT_LOG_ERR, "eventfd: %s", strerror(errno));
         return 1;
     }
@@ -101,6 +102,7 @@ int tt_cmd_serve(int argc, char **argv)
     tt_notify_end(&d.notify);
     tt_arena_release(&d.arena);
     close(wake);
+    close(hangup);
     if (!status)
         tt_log(TT_LOG_INFO, "ends");
     tt_log_flush();

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/changes.h"
 #include "daemon/gate.h"
 #include "daemon/input.h"
 #include "daemon/lanes.h"
@@ -47,10 +48,19 @@ static json_t *policies_json(const struct tt_catalogue *c)
     return list;
 }
 
+static json_t *hashes_json(const struct tt_catalogue *c)
+{
+    json_t *o = json_object();
+
+    for (int i = 0; i < c->npolicies; i++)
+        json_object_set_new(o, c->policies[i]->name, json_string(c->policies[i]->policy->hash));
+    return o;
+}
+
 static json_t *hello_json(struct tt_daemon *d)
 {
     struct tt_catalogue *c = tt_shelf_take(&d->shelf);
-    const struct tt_limits *m = &d->settings->limits;
+    const struct tt_limits *m = &c->config->settings->limits;
     json_t *o = json_object();
 
     json_object_set_new(o, "server", json_string("ttad"));
@@ -59,6 +69,7 @@ static json_t *hello_json(struct tt_daemon *d)
     json_object_set_new(o, "boot_id", json_string(d->boot_id));
     json_object_set_new(o, "models", models_json(c));
     json_object_set_new(o, "policies", policies_json(c));
+    json_object_set_new(o, "policy_hashes", hashes_json(c));
     json_object_set_new(o, "default_policy", tt_json_text(c->config->settings->default_policy));
     json_object_set_new(o, "limits",
                         json_pack("{s:I, s:i, s:I, s:I}", "message_bytes",
@@ -150,6 +161,18 @@ static void count_batches(const struct tt_daemon *d, json_t *o)
     json_object_set_new(o, "cancelled", json_integer(requests[TT_WIRE_CANCELLED]));
 }
 
+static void add_served(struct tt_daemon *d, json_t *o)
+{
+    struct tt_catalogue *c = tt_shelf_take(&d->shelf);
+
+    json_object_set_new(o, "config", tt_json_text(d->config));
+    json_object_set_new(o, "config_hash", json_string(c->config->hash));
+    json_object_set_new(o, "default_policy", tt_json_text(c->config->settings->default_policy));
+    json_object_set_new(o, "models", tt_changes_models(c));
+    json_object_set_new(o, "policies", tt_changes_policies(c));
+    tt_catalogue_drop(c);
+}
+
 static json_t *status_json(struct tt_daemon *d)
 {
     struct counted c = {.states = json_object()};
@@ -158,6 +181,7 @@ static json_t *status_json(struct tt_daemon *d)
     tt_lanes_each(d->lanes, count_lane, &c);
     json_object_set_new(o, "version", json_string(TTAD_VERSION));
     json_object_set_new(o, "boot_id", json_string(d->boot_id));
+    add_served(d, o);
     json_object_set_new(o, "state",
                         json_string(atomic_load(&d->draining) ? "draining" : "serving"));
     json_object_set_new(o, "ready", json_boolean(tt_health_ready(&d->health)));
@@ -201,7 +225,8 @@ static json_t *streams_json(struct tt_daemon *d)
 static json_t *list_models(struct tt_daemon *d)
 {
     struct tt_catalogue *c = tt_shelf_take(&d->shelf);
-    json_t *o = json_pack("{s:o}", "models", models_json(c));
+    json_t *o =
+        json_pack("{s:o, s:o}", "models", models_json(c), "policies", tt_changes_policies(c));
 
     tt_catalogue_drop(c);
     return o;
@@ -222,7 +247,10 @@ bool tt_control_here(struct tt_loop *l, struct tt_job *job)
         o = list_models(d);
     else if (job->request.ask == TT_ASK_STREAMS)
         o = streams_json(d);
-    else if (job->request.ask == TT_ASK_DRAIN) {
+    else if (job->request.ask == TT_ASK_LOG_LEVEL) {
+        o = json_pack("{s:i}", "level", (int)job->request.level);
+        tt_log_level(job->request.level);
+    } else if (job->request.ask == TT_ASK_DRAIN) {
         o = json_pack("{s:s}", "state", "draining");
         tt_daemon_drain(d);
     }

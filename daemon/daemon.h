@@ -24,6 +24,7 @@ struct tt_control;
 struct tt_http;
 struct tt_metrics;
 struct tt_gate;
+struct tt_reload;
 
 struct tt_daemon {
     int up; // phases that have started
@@ -50,7 +51,9 @@ struct tt_daemon {
     struct tt_metrics *metrics;
     struct tt_http *http; // NULL: off
     struct tt_loop *data, *control;
-    int wake;                      // an eventfd: signals, and the drain op
+    struct tt_reload *reload;
+    int wake;                      // an eventfd: signals that end, and the drain op
+    int hangup;                    // likewise: SIGHUP
     atomic_int_fast64_t decisions; // the highest number given out
     atomic_int open_streams;       // in memory
     atomic_bool draining, drained;

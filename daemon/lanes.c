@@ -140,7 +140,7 @@ static struct tt_worker *choose_worker(const struct tt_lanes *l)
     return best;
 }
 
-static enum tt_wire no_model(const struct tt_catalogue *c, const char *name, struct tt_refusal *r)
+enum tt_wire tt_lanes_no_model(const struct tt_catalogue *c, const char *name, struct tt_refusal *r)
 {
     char served[TTAD_WIRE_NAME_MAX + 32];
 
@@ -156,6 +156,28 @@ static enum tt_wire no_policy(const struct tt_catalogue *c, const char *name, st
     return tt_refuse(r, TT_WIRE_BAD_HEADER, "policy '%s' is not configured; %s", name, configured);
 }
 
+static enum tt_wire check_served(const struct tt_catalogue *c, const struct tt_lane *lane,
+                                 struct tt_refusal *r)
+{
+    if (!tt_catalogue_model(c, lane->model_name))
+        return tt_lanes_no_model(c, lane->model_name, r);
+    if (!tt_catalogue_policy(c, lane->policy_name))
+        return no_policy(c, lane->policy_name, r);
+    return TT_WIRE_OK;
+}
+
+enum tt_wire tt_lanes_served(struct tt_lanes *l, const struct tt_lane *lane, struct tt_refusal *r)
+{
+    struct tt_catalogue *c = tt_shelf_take(&l->daemon->shelf);
+    enum tt_wire code;
+
+    pthread_mutex_lock(&lane->worker->lock);
+    code = check_served(c, lane, r);
+    pthread_mutex_unlock(&lane->worker->lock);
+    tt_catalogue_drop(c);
+    return code;
+}
+
 static enum tt_wire check_same(const struct tt_catalogue *c, const struct tt_lane *lane,
                                const struct tt_request *q, struct tt_refusal *r)
 {
@@ -169,7 +191,7 @@ static enum tt_wire check_same(const struct tt_catalogue *c, const struct tt_lan
     if (*q->policy && strcmp(q->policy, lane->policy_name) != 0)
         return tt_refuse(r, TT_WIRE_BAD_HEADER, "stream '%s' is open with policy '%s', not '%s'",
                          lane->name, lane->policy_name, q->policy);
-    return TT_WIRE_OK;
+    return check_served(c, lane, r);
 }
 
 /* Make lane the stream of q, or open it again. */
@@ -203,7 +225,7 @@ static enum tt_wire open_lane(struct tt_lanes *l, const struct tt_catalogue *c,
     const bool fresh = !*lane;
 
     if (!model)
-        return no_model(c, q->model, r);
+        return tt_lanes_no_model(c, q->model, r);
     if (!policy)
         return no_policy(c, q->policy, r);
     if (fresh)
@@ -217,10 +239,10 @@ static enum tt_wire open_lane(struct tt_lanes *l, const struct tt_catalogue *c,
     return TT_WIRE_OK;
 }
 
-enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **ret,
-                           struct tt_refusal *r)
+enum tt_wire tt_lanes_open_in(struct tt_lanes *l, const struct tt_catalogue *c,
+                              const struct tt_request *q, struct tt_lane **ret,
+                              struct tt_refusal *r)
 {
-    struct tt_catalogue *c = tt_shelf_take(&l->daemon->shelf);
     struct tt_lane *lane;
     enum tt_wire code;
 
@@ -232,6 +254,15 @@ enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struc
         *ret = lane;
     }
     pthread_mutex_unlock(&l->lock);
+    return code;
+}
+
+enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **ret,
+                           struct tt_refusal *r)
+{
+    struct tt_catalogue *c = tt_shelf_take(&l->daemon->shelf);
+    const enum tt_wire code = tt_lanes_open_in(l, c, q, ret, r);
+
     tt_catalogue_drop(c);
     return code;
 }

@@ -44,6 +44,7 @@ struct tt_lane {
     struct tt_stream *stream; // NULL: not open, and then it holds neither of
     struct tt_served_model *model;
     struct tt_served_policy *policy;
+    int64_t seen; // number of the catalogue that they are from (daemon/follow.h)
     struct tt_replays *replays;
     struct tt_pending *pending; // an update that follows an answer; NULL: none
     bool browned;               // nothing is learnt while too much waits
@@ -62,9 +63,21 @@ void tt_face_policy(struct tt_face *f, const struct tt_policy *p);
 /* For its worker, once the stream is freed: hold model and policy no longer. */
 void tt_lane_let_go(struct tt_lane *lane);
 
+/* Refuse, if the lane's model or policy is not served any more. */
+enum tt_wire tt_lanes_served(struct tt_lanes *l, const struct tt_lane *lane, struct tt_refusal *r);
+
+/* Refuse: there is no model of that name, and what there is. */
+enum tt_wire tt_lanes_no_model(const struct tt_catalogue *c, const char *name,
+                               struct tt_refusal *r);
+
 /* The lane that a request is for, opened if need be, and held. */
 enum tt_wire tt_lanes_open(struct tt_lanes *l, const struct tt_request *q, struct tt_lane **ret,
                            struct tt_refusal *r);
+
+/* Likewise, by a catalogue that does not count yet. */
+enum tt_wire tt_lanes_open_in(struct tt_lanes *l, const struct tt_catalogue *c,
+                              const struct tt_request *q, struct tt_lane **ret,
+                              struct tt_refusal *r);
 
 /* Call each() for every lane until it returns false; it may lock the lane's worker, not more. */
 void tt_lanes_each(struct tt_lanes *l, bool (*each)(void *arg, struct tt_lane *lane), void *arg);

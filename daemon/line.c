@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "daemon/follow.h"
+
 #define ANSWERS 0 // ranks
 #define UPDATES 1
 
@@ -74,7 +76,7 @@ bool tt_line_next(struct tt_worker *w, struct tt_task *ret)
     struct tt_turn *turn = NULL;
 
     pthread_mutex_lock(&w->lock);
-    while (!w->urgent && !w->turns.n && !w->stop)
+    while (!w->urgent && !w->turns.n && !w->stop && !tt_follow_due(w))
         pthread_cond_wait(&w->wake, &w->lock);
     job = pop(&w->urgent, &w->urgent_tail);
     *ret = (struct tt_task){.job = job, .urgent = job};

@@ -17,7 +17,8 @@ struct tt_task {
     bool urgent;
 };
 
-/* The next thing to do, waited for; false: there is nothing, and the worker is to stop. */
+/* The next thing to do, waited for; false: there is nothing, and the worker is to stop, or to
+ * follow another catalogue (daemon/follow.h). */
 bool tt_line_next(struct tt_worker *w, struct tt_task *ret);
 
 /* It was done, in us of the worker's time.  The lane goes to its place in line if there is more. */

@@ -13,11 +13,28 @@
 #include "daemon/gate.h"
 #include "daemon/lanes.h"
 #include "daemon/metrics.h"
+#include "daemon/reload.h"
 #include "daemon/reply.h"
 #include "daemon/worker.h"
 
 #define AT_ONCE     64 // messages received before answers are sent
 #define MAX_CONTROL 64 // control requests that wait for workers
+
+void tt_loop_limits(struct tt_loop *l)
+{
+    struct tt_catalogue *c;
+    const struct tt_limits *limits;
+
+    if (l->door != TT_DOOR_DATA || l->seen == atomic_load(&l->daemon->shelf.number))
+        return;
+    c = tt_shelf_take(&l->daemon->shelf);
+    limits = &c->config->settings->limits;
+    l->most = (int)limits->queue_total;
+    l->credit = (int)limits->credit;
+    l->per_stream = limits->queue_per_stream;
+    l->seen = c->number;
+    tt_catalogue_drop(c);
+}
 
 enum tt_code tt_loop_new(struct tt_daemon *d, enum tt_door door, struct tt_loop **ret,
                          struct tt_err *err)
@@ -31,10 +48,11 @@ enum tt_code tt_loop_new(struct tt_daemon *d, enum tt_door door, struct tt_loop 
     *l = (struct tt_loop){.daemon = d,
                           .name = data ? "data" : "control",
                           .door = door,
-                          .most = data ? (int)s->limits.queue_total : MAX_CONTROL,
+                          .most = MAX_CONTROL,
                           .most_held = data ? s->limits.queue_bytes : s->limits.max_message_bytes,
-                          .credit = data ? (int)s->limits.credit : MAX_CONTROL,
+                          .credit = MAX_CONTROL,
                           .stop = -1};
+    tt_loop_limits(l);
     tt_arena_init(&l->arena, 0);
     if (tt_mailbox_init(&l->done, err) != TT_OK)
         return err->code;
@@ -97,6 +115,10 @@ static void hand_over(struct tt_loop *l, struct tt_job *job)
 
     if (tt_admit(l, job, &r)) {
         refuse(l, job, &r);
+        return;
+    }
+    if (!job->lane) {
+        tt_reload_give(l->daemon->reload, job);
         return;
     }
     tt_worker_give(job->lane->worker, job, l->door == TT_DOOR_CONTROL);

@@ -22,6 +22,8 @@ struct tt_loop {
     int outstanding, most;   // jobs under way; more are BUSY
     int64_t held, most_held; // bytes of these
     int credit;              // that a client has
+    int64_t per_stream;      // requests that wait for one
+    int64_t seen;            // number of the catalogue whose limits these are
     int64_t drain_us;        // when draining ends; 0: not draining
     struct tt_beat beat;
     pthread_t thread; // of the control loop
@@ -33,6 +35,9 @@ struct tt_loop {
 TT_MUST_CHECK enum tt_code tt_loop_new(struct tt_daemon *d, enum tt_door door, struct tt_loop **ret,
                                        struct tt_err *err);
 void tt_loop_free(struct tt_loop *l); // NULL is nothing
+
+/* Take over the limits that count now.  The loop's thread only. */
+void tt_loop_limits(struct tt_loop *l);
 
 /* The data loop, in the calling thread, until the daemon has drained. */
 void tt_loop_run(struct tt_loop *l);

@@ -56,9 +56,9 @@ void tt_notify_end(struct tt_notify *n)
     n->nto = 0;
 }
 
-static void tell(struct tt_notify *n, const char *fmt, ...) TT_PRINTF(2, 3);
+static void tell(const struct tt_notify *n, const char *fmt, ...) TT_PRINTF(2, 3);
 
-static void tell(struct tt_notify *n, const char *fmt, ...)
+static void tell(const struct tt_notify *n, const char *fmt, ...)
 {
     char text[2 * TT_NOTIFY_TEXT];
     va_list ap;
@@ -85,9 +85,14 @@ void tt_notify_ready(struct tt_notify *n)
     tell(n, "READY=1");
 }
 
-void tt_notify_reloading(struct tt_notify *n, int64_t now_us)
+void tt_notify_reloading(const struct tt_notify *n, int64_t now_us)
 {
     tell(n, "RELOADING=1\nMONOTONIC_USEC=%" PRId64 "\nSTATUS=reads its configuration", now_us);
+}
+
+void tt_notify_reloaded(const struct tt_notify *n)
+{
+    tell(n, "READY=1\nSTATUS=has read its configuration");
 }
 
 void tt_notify_stopping(struct tt_notify *n, int64_t most_ms)

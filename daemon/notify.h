@@ -35,11 +35,12 @@ void tt_notify_end(struct tt_notify *n);
  * supervisor would wait for all. */
 void tt_notify_phase(struct tt_notify *n, const char *what, const char *phase);
 
-/* Serves; also after tt_notify_reloading. */
+/* Serves. */
 void tt_notify_ready(struct tt_notify *n);
 
-/* Reads its configuration anew; tt_notify_ready says that it has, or that it stays as it was. */
-void tt_notify_reloading(struct tt_notify *n, int64_t now_us);
+/* Reads its configuration anew, and that it has, or stays as it was.  Any thread. */
+void tt_notify_reloading(const struct tt_notify *n, int64_t now_us);
+void tt_notify_reloaded(const struct tt_notify *n);
 
 /* Ends, which may take most_ms. */
 void tt_notify_stopping(struct tt_notify *n, int64_t most_ms);

@@ -20,6 +20,7 @@
 #include "daemon/lanes.h"
 #include "daemon/loop.h"
 #include "daemon/metrics.h"
+#include "daemon/reload.h"
 #include "daemon/worker.h"
 #include "monitor/reader.h"
 #include "monitor/snapshot.h"
@@ -278,6 +279,11 @@ static void stop_http(struct tt_daemon *d)
     tt_http_stop(d->http);
 }
 
+static void stop_reload(struct tt_daemon *d)
+{
+    tt_reload_stop(d->reload);
+}
+
 const struct tt_phase tt_phases[] = {
     {"settings", tt_boot_settings, tt_boot_free_settings},
     {"state", start_state, stop_state},
@@ -292,6 +298,7 @@ const struct tt_phase tt_phases[] = {
     {"sockets", start_sockets, stop_sockets},
     {"workers", start_workers, stop_workers},
     {"known streams", tt_boot_streams, tt_boot_nothing},
+    {"reload", tt_reload_start, stop_reload},
     {"control", start_control, stop_control},
     {"http", start_http, stop_http},
     {NULL, NULL, NULL},

@@ -229,6 +229,45 @@ static enum tt_wire read_on_deadline(const json_t *p, struct tt_request *ret, st
     return TT_WIRE_OK;
 }
 
+static enum tt_wire read_level(const json_t *p, struct tt_request *ret, struct tt_refusal *r)
+{
+    static const struct {
+        const char *name;
+        enum tt_level level;
+    } levels[] = {
+        {"err", TT_LOG_ERR}, {"warn", TT_LOG_WARN}, {"info", TT_LOG_INFO}, {"debug", TT_LOG_DEBUG}};
+    char text[TTAD_WIRE_ID_MAX + 1] = "";
+
+    if (take_text(p, "parameters.", "level", text, sizeof text - 1, r))
+        return r->code;
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (!strcmp(text, levels[i].name)) {
+            ret->level = levels[i].level;
+            return TT_WIRE_OK;
+        }
+    return tt_refuse(r, TT_WIRE_BAD_HEADER,
+                     "parameters.level: '%.64s' is not one of err|warn|info|debug", text);
+}
+
+/* What load and unload want. */
+static enum tt_wire read_model(const json_t *p, struct tt_request *ret, struct tt_refusal *r)
+{
+    const json_t *replace = json_object_get(p, "replace");
+
+    if (take_text(p, "parameters.", "path", ret->path, TTAD_WIRE_PATH_MAX, r))
+        return r->code;
+    if (replace && !json_is_boolean(replace))
+        return tt_refuse(r, TT_WIRE_BAD_HEADER, "parameters.replace is %s, wanted true or false",
+                         type_name(replace));
+    ret->replace = json_is_true(replace);
+    if (!*ret->model)
+        return tt_refuse(r, TT_WIRE_BAD_HEADER, "model_name is missing; op '%s' wants it",
+                         asks[ret->ask].name);
+    if (ret->ask == TT_ASK_LOAD && !*ret->path)
+        return tt_refuse(r, TT_WIRE_BAD_HEADER, "parameters.path is missing; op 'load' wants it");
+    return TT_WIRE_OK;
+}
+
 /* What stands outside inputs and outputs. */
 static enum tt_wire read_words(const json_t *root, struct tt_request *ret, struct tt_refusal *r)
 {
@@ -261,7 +300,9 @@ static enum tt_wire read_words(const json_t *root, struct tt_request *ret, struc
                          "parameters.request_id is missing; op 'cancel' wants the id to drop");
     if (ret->ask == TT_ASK_STREAM)
         return read_action(action, ret, r);
-    return TT_WIRE_OK;
+    if (ret->ask == TT_ASK_LOAD || ret->ask == TT_ASK_UNLOAD)
+        return read_model(p, ret, r);
+    return ret->ask == TT_ASK_LOG_LEVEL ? read_level(p, ret, r) : TT_WIRE_OK;
 }
 
 static enum tt_wire check_frames(const struct tt_frame *frames, int nframes, struct tt_refusal *r)

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "base/err.h"
+#include "base/log.h"
 #include "client/c/wire.h"
 #include "runtime/tensor.h"
 
@@ -61,6 +61,10 @@ enum tt_door { TT_DOOR_DATA = 1, TT_DOOR_CONTROL = 2, TT_DOOR_BOTH = 3 };
     X(TT_ASK_ROLLBACK, "rollback", TT_DOOR_CONTROL, 1, 0)   \
     X(TT_ASK_FREEZE, "freeze", TT_DOOR_CONTROL, 1, 0)       \
     X(TT_ASK_THAW, "thaw", TT_DOOR_CONTROL, 1, 0)           \
+    X(TT_ASK_RELOAD, "reload", TT_DOOR_CONTROL, 0, 0)       \
+    X(TT_ASK_LOAD, "load", TT_DOOR_CONTROL, 0, 0)           \
+    X(TT_ASK_UNLOAD, "unload", TT_DOOR_CONTROL, 0, 0)       \
+    X(TT_ASK_LOG_LEVEL, "log_level", TT_DOOR_CONTROL, 0, 0) \
     X(TT_ASK_DRAIN, "drain", TT_DOOR_CONTROL, 0, 0)
 
 #define TT_ASK_ENUM(ask, name, door, stream, tensors) ask,
@@ -94,6 +98,9 @@ struct tt_request {
     char policy[TTAD_WIRE_NAME_MAX + 1]; // "": the stream's, or the default
     char version[TTAD_WIRE_NAME_MAX + 1];
     char actor[TTAD_WIRE_NAME_MAX + 1], reason[TTAD_WIRE_NAME_MAX + 1];
+    char path[TTAD_WIRE_PATH_MAX + 1]; // load: of the file
+    bool replace;                      // load: in the place of another model
+    enum tt_level level;               // log_level
     enum tt_stream_action action;
     char target[TTAD_WIRE_ID_MAX + 1]; // of cancel: the request
     int64_t deadline_ms;               // from arrival; 0: none

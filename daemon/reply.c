@@ -50,7 +50,8 @@ void tt_reply_json(struct tt_job *job, json_t *o)
     set_header(job, o);
 }
 
-void tt_reply_refusal(struct tt_job *job, const struct tt_refusal *r)
+void tt_reply_refusal_with(struct tt_job *job, const struct tt_refusal *r, const char *key,
+                           json_t *more)
 {
     json_t *o = json_object();
 
@@ -59,9 +60,16 @@ void tt_reply_refusal(struct tt_job *job, const struct tt_refusal *r)
     json_object_set_new(o, "error", tt_json_text(r->msg));
     json_object_set_new(o, "code", json_string(tt_wire_name(r->code)));
     json_object_set_new(o, "retry_after_ms", json_integer(r->retry_after_ms));
+    if (key)
+        json_object_set(o, key, more);
     job->tensor = NULL;
     job->code = r->code;
     set_header(job, o);
+}
+
+void tt_reply_refusal(struct tt_job *job, const struct tt_refusal *r)
+{
+    tt_reply_refusal_with(job, r, NULL, NULL);
 }
 
 void tt_reply_error(struct tt_job *job, const struct tt_err *err)

@@ -15,6 +15,10 @@ void tt_reply_json(struct tt_job *job, json_t *o);
 /* Answer with an error. */
 void tt_reply_refusal(struct tt_job *job, const struct tt_refusal *r);
 
+/* Likewise, with one member more, which is borrowed. */
+void tt_reply_refusal_with(struct tt_job *job, const struct tt_refusal *r, const char *key,
+                           json_t *more);
+
 /* Answer with an error that a function returned, under the code that fits it. */
 void tt_reply_error(struct tt_job *job, const struct tt_err *err);
 

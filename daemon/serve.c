@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/decide.h"
+#include "daemon/follow.h"
 #include "daemon/inputs.h"
 #include "daemon/labels.h"
 #include "daemon/loop.h"
@@ -135,6 +136,24 @@ static void stream_op(struct tt_worker *w, struct tt_job *job)
     tt_loop_answer(job);
 }
 
+/* Answer the job if model or policy of its stream have gone; closing the stream is still done. */
+static bool answer_gone(struct tt_worker *w, struct tt_job *job)
+{
+    struct tt_lane *lane = job->lane;
+    struct tt_refusal r;
+
+    if (lane->stream || !tt_lanes_served(w->daemon->lanes, lane, &r))
+        return false;
+    if (job->request.ask == TT_ASK_STREAM && job->request.action == TT_STREAM_CLOSE) {
+        tt_follow_close(w, lane);
+        tt_reply_json(job, json_pack("{s:s, s:s}", "stream_id", lane->name, "state", "closed"));
+    } else {
+        tt_reply_refusal(job, &r);
+    }
+    tt_loop_answer(job);
+    return true;
+}
+
 void tt_serve_job(struct tt_worker *w, struct tt_job *job)
 {
     struct tt_refusal r;
@@ -148,6 +167,9 @@ void tt_serve_job(struct tt_worker *w, struct tt_job *job)
     }
     tt_serve_update(w, job->lane, false);
     tt_arena_reset(&w->scratch);
+    tt_follow_lane(w, job->lane);
+    if (answer_gone(w, job))
+        return;
     if (tt_worker_open(w, job->lane, &err) != TT_OK) {
         tt_log(TT_LOG_ERR, "%s", err.msg);
         tt_worker_show(w, job->lane, 0, true);

@@ -5,34 +5,13 @@
 
 #include "daemon/capture.h"
 #include "daemon/journal.h"
+#include "daemon/salt.h"
 #include "daemon/save.h"
 #include "daemon/tell.h"
 #include "policies/policy.h"
 
 #define RING 16 // checkpoints in memory
 #define KEEP 10 // snapshots on the disk
-
-/* What goes into the name of each version beside its numbers: the model, and the method as text. */
-static const char *make_salt(struct tt_arena *arena, const struct tt_model *model,
-                             const struct tt_policy *policy)
-{
-    struct tt_arena scratch;
-    struct tt_hash h;
-    char hex[TT_HASH_HEX + 1] = "";
-    struct tt_out out;
-
-    tt_arena_init(&scratch, 0);
-    tt_out_init(&out, &scratch);
-    tt_method_print(&policy->method, &out);
-    if (tt_out_text(&out)) {
-        tt_hash_init(&h);
-        tt_hash_add(&h, model->hash, strlen(model->hash));
-        tt_hash_add(&h, tt_out_text(&out), strlen(tt_out_text(&out)));
-        tt_hash_end(&h, hex);
-    }
-    tt_arena_release(&scratch);
-    return *hex ? tt_arena_strndup(arena, hex, TT_HASH_HEX) : NULL;
-}
 
 static enum tt_code fill(struct tt_stream *s, const struct tt_stream_spec *spec, struct tt_err *err)
 {
@@ -43,14 +22,15 @@ static enum tt_code fill(struct tt_stream *s, const struct tt_stream_spec *spec,
     s->name = tt_arena_strndup(&s->arena, spec->name, strlen(spec->name));
     s->model_name = tt_arena_strndup(&s->arena, spec->model_name, strlen(spec->model_name));
     s->snapshots = dir ? tt_arena_strndup(&s->arena, dir, strlen(dir)) : NULL;
-    s->salt = make_salt(&s->arena, spec->model, spec->policy);
     s->recent = TT_NEW(&s->arena, 1, struct tt_recent);
     memory = TT_NEW(&s->arena, 2 * (s->classes + 1), float);
     s->mean_p = TT_NEW(&s->arena, s->classes + 1, float);
     s->counts = TT_NEW(&s->arena, s->classes + 1, int64_t);
-    if (!s->name || !s->model_name || (dir && !s->snapshots) || !s->salt || !s->recent || !memory ||
+    if (!s->name || !s->model_name || (dir && !s->snapshots) || !s->recent || !memory ||
         !s->mean_p || !s->counts)
         return tt_fail(err, TT_ENOMEM, "out of memory");
+    if (tt_stream_salt(spec->model, spec->policy, s->salt, err) != TT_OK)
+        return err->code;
     if (tt_versions_init(&s->versions, &s->arena, tt_plan_floats(spec->plan),
                          spec->ring ? spec->ring : RING, s->salt, err) != TT_OK)
         return err->code;

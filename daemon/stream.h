@@ -46,7 +46,8 @@ struct tt_journal_state { // daemon/journal.h
 
 struct tt_stream {
     struct tt_arena arena;
-    const char *name, *model_name, *snapshots, *salt;
+    const char *name, *model_name, *snapshots;
+    char salt[TT_HASH_HEX + 1]; // of each version's name (daemon/salt.h)
     const struct tt_model *model;
     const struct tt_policy *policy;
     struct tt_sink sink;

@@ -228,6 +228,7 @@ void tt_tell_decided(const struct tt_stream *s, const struct tt_decision *d,
 
     json_object_set_new(o, "action", json_string(action));
     json_object_set_new(o, "dry_run", json_boolean(d->dry_run));
+    json_object_set_new(o, "policy_hash", json_string(s->policy->hash));
     json_object_set_new(o, "from_version", json_string(what->from->name));
     json_object_set_new(o, "from_step", json_integer(what->from->step));
     json_object_set_new(o, "to_version", what->to ? json_string(what->to->name) : json_null());

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/capture.h"
+#include "daemon/follow.h"
 #include "daemon/line.h"
 #include "daemon/metrics.h"
 #include "daemon/replays.h"
@@ -112,8 +113,8 @@ enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_lane *lane, int
     return TT_OK;
 }
 
-/* The source parameters of the newest plan, made when the first stream asks. */
-static float *find_source(struct tt_worker *w, const struct tt_lane *lane)
+/* Made when the first stream asks. */
+float *tt_worker_source(struct tt_worker *w, const struct tt_lane *lane)
 {
     struct tt_plan_slot *slot = find_slot(w, lane);
 
@@ -123,6 +124,17 @@ static float *find_source(struct tt_worker *w, const struct tt_lane *lane)
     if (slot->source)
         tt_plan_source(slot->plan, slot->source);
     return slot->source; // NULL: the stream makes one of its own, or says what is wrong
+}
+
+void tt_worker_tidy(struct tt_worker *w, const struct tt_catalogue *c)
+{
+    for (int i = 0; i < TT_WORKER_PLANS; i++) {
+        struct tt_plan_slot *p = &w->plans[i];
+
+        if (p->model && (tt_catalogue_model(c, p->model->name) != p->model ||
+                         tt_catalogue_policy(c, p->policy->name) != p->policy))
+            empty_slot(p);
+    }
 }
 
 void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane)
@@ -209,9 +221,9 @@ static enum tt_code resume(struct tt_worker *w, struct tt_lane *lane, struct tt_
 }
 
 /* Hold what the lane names. */
-static enum tt_code hold_served(struct tt_worker *w, struct tt_lane *lane, struct tt_err *err)
+static enum tt_code hold_served(struct tt_worker *w, struct tt_lane *lane,
+                                const struct tt_catalogue *c, struct tt_err *err)
 {
-    struct tt_catalogue *c = tt_shelf_take(&w->daemon->shelf);
     struct tt_served_model *model;
     struct tt_served_policy *policy;
 
@@ -223,16 +235,26 @@ static enum tt_code hold_served(struct tt_worker *w, struct tt_lane *lane, struc
                       model ? "policy" : "model", model ? lane->policy_name : lane->model_name);
     pthread_mutex_unlock(&w->lock);
     if (model && policy) {
+        lane->seen = c->number;
         lane->model = tt_served_model_hold(model);
         lane->policy = tt_served_policy_hold(policy);
     }
-    tt_catalogue_drop(c);
     return model && policy ? TT_OK : TT_ENOTFOUND;
 }
 
-static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane, struct tt_err *err)
+void tt_worker_capture(struct tt_worker *w, struct tt_lane *lane, const char *why)
 {
-    const struct tt_limits *limits = &w->daemon->settings->limits;
+    tt_capture_begin(lane->stream,
+                     &(struct tt_capture_spec){.pool = &w->daemon->captures,
+                                               .model_path = lane->model->path,
+                                               .policy = lane->policy->name,
+                                               .why = why},
+                     tt_now_ms());
+}
+
+static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane,
+                                const struct tt_limits *limits, struct tt_err *err)
+{
     char encoded[TT_SNAPSHOT_DIR], dir[TT_LINE_BYTES + TT_SNAPSHOT_DIR];
     struct tt_stream *s = NULL;
     struct tt_plan *plan = NULL;
@@ -254,7 +276,7 @@ static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane, struc
                                                .model = lane->model->model,
                                                .policy = lane->policy->policy,
                                                .plan = plan,
-                                               .source = find_source(w, lane),
+                                               .source = tt_worker_source(w, lane),
                                                .sink = tt_daemon_sink(w->daemon),
                                                .snapshots = dir,
                                                .keep = (int)limits->snapshots_keep,
@@ -272,27 +294,27 @@ static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane, struc
         return err->code;
     }
     lane->stream = s;
-    tt_capture_begin(s,
-                     &(struct tt_capture_spec){.pool = &w->daemon->captures,
-                                               .model_path = lane->model->path,
-                                               .policy = lane->policy->name,
-                                               .why = "opened"},
-                     tt_now_ms());
+    tt_worker_capture(w, lane, "opened");
     return TT_OK;
 }
 
 enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane, struct tt_err *err)
 {
+    struct tt_catalogue *c;
+    enum tt_code code;
+
     if (lane->stream)
         return TT_OK;
-    if (hold_served(w, lane, err) != TT_OK)
-        return err->code;
-    if (open_stream(w, lane, err) != TT_OK) {
+    c = tt_shelf_take(&w->daemon->shelf);
+    code = hold_served(w, lane, c, err);
+    if (code == TT_OK)
+        code = open_stream(w, lane, &c->config->settings->limits, err);
+    tt_catalogue_drop(c);
+    if (code == TT_OK)
+        tt_worker_show(w, lane, 0, false);
+    else
         tt_lane_let_go(lane);
-        return err->code;
-    }
-    tt_worker_show(w, lane, 0, false);
-    return TT_OK;
+    return code;
 }
 
 /* Before the thread ends: what has been learnt since the last snapshot. */
@@ -324,16 +346,19 @@ static void *run(void *arg)
     tt_log_name(w->name);
     tt_metrics_join(w->daemon->metrics, TT_TALLY_WORKERS + w->index);
     omp_set_num_threads((int)w->daemon->settings->threads_per_worker);
-    while (tt_line_next(w, &task)) {
+    while (tt_line_next(w, &task) || tt_follow_due(w)) {
         const int64_t start_us = tt_now_us();
 
         tt_beat_busy(&w->beat, start_us);
         if (task.job)
             tt_serve_job(w, task.job);
-        else
+        else if (task.lane)
             tt_serve_update(w, task.lane, atomic_load(&w->daemon->drained));
+        if (tt_follow_due(w))
+            tt_follow_some(w);
         tt_beat_idle(&w->beat, tt_now_us());
-        tt_line_done(w, &task, tt_now_us() - start_us);
+        if (task.lane)
+            tt_line_done(w, &task, tt_now_us() - start_us);
     }
     tt_lanes_each(w->daemon->lanes, close_lane, w);
     for (int i = 0; i < TT_WORKER_PLANS; i++)
@@ -345,7 +370,7 @@ static void *run(void *arg)
 enum tt_code tt_worker_start(struct tt_worker *w, struct tt_daemon *d, int index,
                              struct tt_err *err)
 {
-    *w = (struct tt_worker){.daemon = d, .index = index};
+    *w = (struct tt_worker){.daemon = d, .index = index, .seen = atomic_load(&d->shelf.number)};
     w->turns.line = TT_NEW(&d->arena, d->settings->limits.max_streams, struct tt_turn *);
     if (!w->turns.line)
         return tt_fail(err, TT_ENOMEM, "%s: out of memory", w->name);

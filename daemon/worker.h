@@ -40,6 +40,8 @@ struct tt_worker {
     struct tt_plan_slot plans[TT_WORKER_PLANS];
     int64_t turn;
     size_t freed;                  // by streams, since the system got some
+    int64_t seen;                  // number of the catalogue that it follows (daemon/follow.h)
+    bool late;                     // with some of its streams
     struct tt_arena scratch;       // of one job
     struct tt_replay_pool answers; // of its lanes' replay windows
     int64_t put_off;               // bytes of batches that are to be learnt from
@@ -54,15 +56,24 @@ void tt_worker_give(struct tt_worker *w, struct tt_job *job, bool urgent);
 /* Do what is queued, write snapshots of what has adapted since the last one, end the thread. */
 void tt_worker_stop(struct tt_worker *w);
 
-/* For the jobs: a plan of the lane's model and policy for at least rows rows, until the next
- * call. */
+/* For the jobs: a plan of the lane's model and policy for at least rows rows, until the next call
+ * for the same two, or the next but one. */
 TT_MUST_CHECK enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_lane *lane,
                                           int64_t rows, struct tt_plan **ret, struct tt_err *err);
+
+/* The parameters that streams of the lane's plan start from, to share.  NULL: out of memory. */
+float *tt_worker_source(struct tt_worker *w, const struct tt_lane *lane);
+
+/* Free plans of models and policies that are not in the catalogue. */
+void tt_worker_tidy(struct tt_worker *w, const struct tt_catalogue *c);
 
 /* Open the stream of a lane, at its newest snapshot, unless it is open.  TT_ENOTFOUND: its model or
  * policy is not served. */
 TT_MUST_CHECK enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *lane,
                                           struct tt_err *err);
+
+/* Capture the lane's stream from now on, if its policy says so. */
+void tt_worker_capture(struct tt_worker *w, struct tt_lane *lane, const char *why);
 
 /* Let the lane's stream give back what is beyond its share of the streams' memory. */
 void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane);

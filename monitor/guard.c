@@ -425,7 +425,7 @@ void tt_guard_reason(const struct tt_guard *g, const struct tt_guard_policy *p, 
     else if (g->state == TT_GUARD_FROZEN && g->breaker && g->by != TT_BY_OPERATOR)
         snprintf(buf, size, "frozen after %d restores, the last for %s", g->nrestores, who);
     else if (g->state == TT_GUARD_FROZEN)
-        snprintf(buf, size, "frozen by %s", who);
+        snprintf(buf, size, "frozen by %s", *who ? who : "a guard that the policy had before");
     else if (g->state == TT_GUARD_HOLDING && g->by >= 0)
         snprintf(buf, size, "held by %s: %s %s", who, tt_signals[p->rules[g->by].signal].name,
                  g->rule[g->by].missing ? "has too few or too old data" : "has not cleared");

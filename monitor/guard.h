@@ -78,6 +78,20 @@ enum tt_guard_order { TT_ORDER_FREEZE, TT_ORDER_THAW, TT_ORDER_ROLLBACK };
 TT_MUST_CHECK bool tt_guard_order(struct tt_guard *g, const struct tt_guard_policy *p,
                                   enum tt_guard_order order, int64_t now_ms);
 
+/* How the rules of another policy compare with those before. */
+struct tt_guard_adopted {
+    int kept, changed, added, removed;
+};
+
+/* Judge by policy to instead of from.  A rule that is the same in both, name and all, goes on with
+ * its evidence; one that changed or is new begins anew, and while it has too few data a stream that
+ * was adapting warms up, as at its start.  The state, its cooldown and the count of restores stay.
+ * other: another method answers from now on, so that what was normal is kept and evidence is
+ * forgotten, and rules over what only learning tells begin anew. */
+struct tt_guard_adopted tt_guard_adopt(struct tt_guard *g, const struct tt_guard_policy *from,
+                                       const struct tt_guard_policy *to, bool other,
+                                       int64_t now_ms);
+
 /* As numbers for a snapshot, and back; another length, layout or set of rules is refused. */
 size_t tt_guard_doubles(const struct tt_guard_policy *p);
 void tt_guard_save(const struct tt_guard *g, const struct tt_guard_policy *p, double *out);

@@ -28,14 +28,25 @@ void tt_signals_init(struct tt_signals *s, int classes, int64_t window, float *m
     tt_signals_restart(s);
 }
 
-void tt_signals_restart(struct tt_signals *s)
+static void forget(struct tt_signals *s)
 {
     for (int i = 0; i < TT_NSIGNALS; i++)
         s->w[i] = (struct tt_window){.last = NAN, .seen = (double)s->samples};
     for (int c = 0; c < s->classes; c++)
         s->mean_p[c] = s->counts[c] = 0;
     s->weight = 0;
+}
+
+void tt_signals_restart(struct tt_signals *s)
+{
+    forget(s);
     s->since = s->batches;
+}
+
+void tt_signals_rewindow(struct tt_signals *s, int64_t window)
+{
+    s->window = window;
+    forget(s);
 }
 
 static void drop_oldest(struct tt_window *w)

@@ -110,6 +110,9 @@ void tt_signals_seen(struct tt_signals *s); // what was fresh has been judged; t
 /* Another version answers from now on: forget the windows, keep the counts. */
 void tt_signals_restart(struct tt_signals *s);
 
+/* Over another window from now on: the windows are forgotten, the counts are not. */
+void tt_signals_rewindow(struct tt_signals *s, int64_t window);
+
 /* As numbers for a snapshot, and back: exactly tt_signals_doubles(classes) of them.  Loading into
  * an initialised s refuses another length, layout, window or number of classes. */
 size_t tt_signals_doubles(int classes);

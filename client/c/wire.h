@@ -23,9 +23,11 @@
  *              CANCELLED; "state" of the reply: dropped|under_way|unknown
  *   stream     action (open|close|reset|describe), stream_id, policy
  *   snapshot, snapshots, rollback (version), freeze, thaw: stream_id; actor, reason
- *   ping, status, models, streams, drain: nothing
- * Reply headers echo "op" and "id"; an infer reply is an OIP response, what happened stands in
- * its "parameters".  An error is {"op":"error","id","error","code","retry_after_ms"}.
+ *   load       path, replace (true: in the place of another), actor; model_name is what it is
+ * called unload     actor; model_name reload     actor log_level  level (err|warn|info|debug) ping,
+ * status, models, streams, drain: nothing Reply headers echo "op" and "id"; an infer reply is an
+ * OIP response, what happened stands in its "parameters".  An error is
+ * {"op":"error","id","error","code","retry_after_ms"}.
  *
  * An event is [topic][8 bytes sequence number, big-endian][JSON].
  */
@@ -35,6 +37,7 @@
 #define TTAD_WIRE_REPLY_MAX  16777216 // bytes of a reply's header that a client reads
 #define TTAD_WIRE_ID_MAX     64       // bytes of a request id
 #define TTAD_WIRE_NAME_MAX   128      // bytes of a stream's, model's or tensor's name
+#define TTAD_WIRE_PATH_MAX   1024     // bytes of a file's path
 #define TTAD_WIRE_TENSORS    8        // inputs, or outputs, of one request
 #define TTAD_WIRE_CHANNELS   16       // of an input's "mean" and "std"
 #define TTAD_WIRE_SEQ_BYTES  8

@@ -86,7 +86,7 @@ static const struct bad {
      "cancel"},
     {"{\"op\":\"export\"}", -1, 2, TT_WIRE_BAD_HEADER,
      "op 'export' is not known; the control socket answers hello, ping, status, models, streams, "
-     "snapshot, snapshots, rollback, freeze, thaw, drain"},
+     "snapshot, snapshots, rollback, freeze, thaw, reload, load, unload, log_level, drain"},
     {"{\"op\":\"status\"}", -1, 1, TT_WIRE_BAD_HEADER,
      "op 'status' is answered on the control socket"},
     {"{\"op\":\"infer\"}", -1, 2, TT_WIRE_BAD_HEADER, "op 'infer' is answered on the data socket"},

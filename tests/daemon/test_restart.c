@@ -78,13 +78,17 @@ static void a_term_signal_drains_and_a_restart_goes_on(void **state)
     json_decref(after);
 }
 
-static void a_terminal_that_hangs_up_drains_too(void **state)
+static void an_interrupt_drains_too_and_a_hangup_does_not(void **state)
 {
     json_t *o;
 
     (void)state;
     free(learn(0, 3));
-    assert_int_equal(end(&d, SIGHUP), 0); // an exit, with status 0
+    assert_int_equal(kill(d.pid, SIGHUP), 0);
+    o = ask(d.control, "{\"op\":\"reload\"}"); // behind it
+    assert_true(json_is_false(json_object_get(o, "changed")));
+    json_decref(o);
+    assert_int_equal(end(&d, SIGINT), 0); // an exit, with status 0
     must_start(&d);
     o = describe();
     assert_int_equal(number_of(o, "step"), 3); // of the snapshot that was written at the end
@@ -242,7 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_term_signal_drains_and_a_restart_goes_on, up, down),
-        cmocka_unit_test_setup_teardown(a_terminal_that_hangs_up_drains_too, up, down),
+        cmocka_unit_test_setup_teardown(an_interrupt_drains_too_and_a_hangup_does_not, up, down),
         cmocka_unit_test_setup_teardown(kill_9_loses_nothing_that_was_acknowledged, up, down),
         cmocka_unit_test_setup_teardown(a_rollback_survives_a_restart, up, down),
         cmocka_unit_test_setup_teardown(closing_a_stream_frees_it_and_it_can_be_opened_again, up,

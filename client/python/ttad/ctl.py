@@ -84,7 +84,7 @@ def _thaw(client: Client, args: argparse.Namespace) -> None:
 
 
 def _reload(client: Client, args: argparse.Namespace) -> None:
-    _show(args, client.reload())
+    _show_changes(args, client.reload())
 
 
 def _load(client: Client, args: argparse.Namespace) -> None:
@@ -101,6 +101,25 @@ def _log_level(client: Client, args: argparse.Namespace) -> None:
 
 def _drain(client: Client, args: argparse.Namespace) -> None:
     _show(args, client.drain())
+
+
+def _show_changes(args: argparse.Namespace, reply: Dict[str, Any]) -> None:
+    """One line a change."""
+    if args.json:
+        _show(args, reply)
+        return
+    rows = [{"kind": "policy", **row} for row in reply.get("policies", [])]
+    rows += [{"kind": "model", **row} for row in reply.get("models", [])]
+    for row in rows:
+        row.update({k: str(row[k])[:12] if row.get(k) else "-" for k in ("from", "to")})
+    rows += [
+        {"kind": "setting", "name": key, "what": "changed", "from": "-", "to": "-"}
+        for key in reply.get("settings", [])
+    ]
+    if rows:
+        print(table.table(rows, ["kind", "name", "what", "from", "to"]))
+    else:
+        print("nothing has changed")
 
 
 def _ping(client: Client, args: argparse.Namespace) -> None:
@@ -233,6 +252,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _fail(error: TtadError, code: int) -> int:
     print(f"ttadctl: {table.clean(str(error))}", file=sys.stderr)
+    for line in error.mistakes[1:]:  # the first is the error itself
+        print(f"ttadctl: {table.clean(line)}", file=sys.stderr)
     return code
 
 

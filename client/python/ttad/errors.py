@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Type
+from typing import Any, Dict, List, Type
 
 
 class TtadError(Exception):
@@ -12,6 +12,7 @@ class TtadError(Exception):
     code      the server's code (BAD_SHAPE, BUSY, ...), or from here: TIMEOUT, DISCONNECTED,
               BAD_REPLY, BAD_ARGUMENT, CLOSED
     id        the request's id, "" where it is not known
+    mistakes  of reload and load: everything that was wrong, "file:line:col: text" each
     """
 
     default_code = "INTERNAL"
@@ -20,6 +21,7 @@ class TtadError(Exception):
         super().__init__(message)
         self.code = code or self.default_code
         self.id = id
+        self.mistakes: List[str] = []
 
     def __str__(self) -> str:
         return f"{self.code}: {self.args[0]}"
@@ -143,4 +145,8 @@ def from_reply(header: Dict[str, Any]) -> TtadError:
         wait = header.get("retry_after_ms", 0)
         seconds = max(0.0, float(wait)) / 1e3 if isinstance(wait, (int, float)) else 0.0
         return Busy(message, code, request_id, retry_after=seconds)
-    return _BY_CODE.get(code, TtadError)(message, code, request_id)
+    error = _BY_CODE.get(code, TtadError)(message, code, request_id)
+    mistakes = header.get("mistakes")
+    if isinstance(mistakes, list):
+        error.mistakes = [str(line) for line in mistakes]
+    return error
