@@ -408,8 +408,10 @@ static void the_socket_is_the_groups(void **state)
 
     assert_int_equal(stat(p->where + 5, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0660);
+    tt_arena_init(&other.d.arena, 0);
     assert_int_equal(tt_http_start(&other.d, &other.d.http, &err), TT_EBUSY);
     assert_contains(err.msg, "another program listens there");
+    tt_arena_release(&other.d.arena);
 }
 
 static void only_this_machine_can_be_listened_to(void **state)
