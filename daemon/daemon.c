@@ -7,6 +7,7 @@
 #include "daemon/disk.h"
 #include "daemon/job.h"
 #include "daemon/metrics.h"
+#include "daemon/sync.h"
 
 #define SYNC_MS    5000 // longest that an answer waits for a decision to reach the disk
 #define TROUBLE_MS 250  // and when the disk is known to be in trouble; what was put stays queued
@@ -68,6 +69,16 @@ static void journal(void *ctx, const char *why)
         tt_health_clear(&d->health, TT_HEALTH_JOURNAL);
 }
 
+static int64_t sync_file(void *ctx, const char *dir, const char *name)
+{
+    return tt_sync_put(ctx, dir, name);
+}
+
+static enum tt_code synced(void *ctx, int64_t ticket, struct tt_err *err)
+{
+    return tt_sync_take(ctx, ticket, err);
+}
+
 static void snapshot(void *ctx, int64_t bytes, const char *why)
 {
     tt_disk_snapshot_failed(ctx, bytes, why);
@@ -100,6 +111,8 @@ struct tt_sink tt_daemon_sink(struct tt_daemon *d)
                             .sync = sync_ticket,
                             .journal = journal,
                             .snapshot = snapshot,
+                            .sync_file = sync_file,
+                            .synced = synced,
                             .room = room,
                             .may_learn = may_learn,
                             .next_decision = next_decision,

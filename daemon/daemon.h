@@ -18,6 +18,7 @@
  * policies that are served, which may change at any time (daemon/catalogue.h).
  */
 struct tt_disk;
+struct tt_sync;
 struct tt_lanes;
 struct tt_worker;
 struct tt_control;
@@ -45,6 +46,7 @@ struct tt_daemon {
     struct tt_health health;
     struct tt_notify notify;
     struct tt_disk *disk;
+    struct tt_sync *sync;
     struct tt_capture_pool captures;
     struct tt_lanes *lanes;
     struct tt_worker *workers;

@@ -21,6 +21,7 @@
 #include "daemon/loop.h"
 #include "daemon/metrics.h"
 #include "daemon/reload.h"
+#include "daemon/sync.h"
 #include "daemon/worker.h"
 #include "monitor/reader.h"
 #include "monitor/snapshot.h"
@@ -294,6 +295,7 @@ const struct tt_phase tt_phases[] = {
     {"events", start_events, stop_events},
     {"metrics", start_metrics, tt_boot_nothing},
     {"disk", tt_disk_start, tt_disk_stop},
+    {"sync", tt_sync_start, tt_sync_stop},
     {"streams", start_lanes, stop_lanes},
     {"sockets", start_sockets, stop_sockets},
     {"workers", start_workers, stop_workers},

@@ -189,6 +189,49 @@ enum tt_code tt_stream_save(struct tt_stream *s, const struct tt_plan *plan, str
     return TT_OK;
 }
 
+void tt_stream_keep(struct tt_stream *s, const struct tt_plan *plan, struct tt_version *v,
+                    int64_t now_ms)
+{
+    char name[TT_SNAPSHOT_NAME];
+    struct tt_err err;
+
+    if (v->stored && !v->synced && s->sink.sync_file &&
+        tt_snapshot_name(v->step, v->name, name, &err) == TT_OK)
+        v->syncing = s->sink.sync_file(s->sink.ctx, s->snapshots, name);
+    if (!v->syncing)
+        (void)tt_stream_save(s, plan, v, "good", now_ms, &err); // told as an event
+}
+
+/* What has become of those that somebody else syncs. */
+static void hear(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms)
+{
+    for (int i = 0; i < s->versions.nring; i++) {
+        struct tt_version *v = &s->versions.ring[i];
+        char name[TT_SNAPSHOT_NAME];
+        enum tt_code code;
+        struct tt_err err;
+
+        if (!v->name[0] || !v->syncing)
+            continue;
+        code = s->sink.synced(s->sink.ctx, v->syncing, &err);
+        if (code == TT_EBUSY)
+            continue;
+        v->syncing = 0;
+        if (v->state != TT_VERSION_GOOD || v->synced)
+            continue; // it was given up meanwhile, or an operator has waited for it
+        if (code == TT_OK && tt_snapshot_name(v->step, v->name, name, &err) == TT_OK) {
+            v->synced = true;
+            written(s, v, name, "good", now_ms);
+            retain(s, now_ms);
+        } else if (code == TT_ENOTFOUND) {
+            tt_stream_keep(s, plan, v, now_ms);
+        } else {
+            v->stored = !v->block; // written again, if there is anything to write
+            (void)failed(s, v, now_ms, &err);
+        }
+    }
+}
+
 static void stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms)
 {
     char name[TT_SNAPSHOT_NAME], file[TT_SNAPSHOT_DIR + TT_SNAPSHOT_NAME];
@@ -233,7 +276,10 @@ void tt_stream_stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now
 {
     const int64_t wait_ms = s->save_wait_ms;
 
-    if (!s->snapshots || now_ms < s->save_again_ms)
+    if (!s->snapshots)
+        return;
+    hear(s, plan, now_ms);
+    if (now_ms < s->save_again_ms)
         return;
     stow(s, plan, now_ms);
     if (wait_ms && s->save_wait_ms == wait_ms && save_again(s, plan, now_ms))

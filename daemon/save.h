@@ -17,6 +17,11 @@ enum tt_code tt_stream_save(struct tt_stream *s, const struct tt_plan *plan, str
  * on the disk, once it is time to try again. */
 void tt_stream_stow(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms);
 
+/* The same for one that is good, but without waiting for the disk where somebody else can: then
+ * tt_stream_stow() hears of it later. */
+void tt_stream_keep(struct tt_stream *s, const struct tt_plan *plan, struct tt_version *v,
+                    int64_t now_ms);
+
 /* "<stream>/<file>": how the record names a snapshot. */
 void tt_stream_file(const struct tt_stream *s, const char *file,
                     char ret[TT_SNAPSHOT_DIR + TT_SNAPSHOT_NAME]);

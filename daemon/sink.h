@@ -13,6 +13,10 @@ struct tt_sink {
     enum tt_code (*sync)(void *ctx, int64_t ticket, struct tt_err *err);
     void (*journal)(void *ctx, const char *why);                 // it failed; NULL: it was written
     void (*snapshot)(void *ctx, int64_t bytes, const char *why); // one could not be written
+    /* Have a snapshot file synced by somebody else, and ask what became of it (daemon/sync.h);
+     * NULL: the caller does it. */
+    int64_t (*sync_file)(void *ctx, const char *dir, const char *name);
+    enum tt_code (*synced)(void *ctx, int64_t ticket, struct tt_err *err);
     /* Could an order be recorded?  NULL: yes. */
     enum tt_code (*room)(void *ctx, struct tt_err *err);
     bool (*may_learn)(void *ctx);        // false: what is learnt could not be kept; NULL: it can

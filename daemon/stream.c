@@ -92,7 +92,6 @@ void tt_stream_free(struct tt_stream *s)
 
 void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t now_ms)
 {
-    struct tt_err err;
     int good = 0;
 
     tt_stream_stow(s, plan, now_ms);
@@ -106,7 +105,7 @@ void tt_stream_settle(struct tt_stream *s, const struct tt_plan *plan, int64_t n
         good++;
         tt_tell_judged(s, v, "the guard's evidence stayed low while it soaked", now_ms);
         if (s->snapshots && !s->save_wait_ms)
-            (void)tt_stream_save(s, plan, v, "good", now_ms, &err); // told as an event
+            tt_stream_keep(s, plan, v, now_ms);
     }
     tt_capture_settle(s, now_ms, good);
 }

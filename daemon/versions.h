@@ -38,6 +38,7 @@ struct tt_version {
     double param_drift;       // relative distance from the source
     bool stored;              // there is a snapshot file
     bool synced;              // and it outlives a loss of power
+    int64_t syncing;          // ticket of whoever sees to that; 0: nobody does
     float *block;             // its numbers; NULL in the ring: only in its snapshot (stored)
 };
 

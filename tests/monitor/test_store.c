@@ -142,6 +142,45 @@ static void metrics_are_shed_and_counted_while_decisions_stay(void **state)
                     "rows were not kept: the queue was full");
 }
 
+/* A decision waits for the commit under way, not for all the metrics before it; and what is true
+ * now is what the decision said, whatever older rows say later. */
+static void a_decision_overtakes_metrics(void **state)
+{
+    struct scratch *x = *state;
+    struct tt_store *s = open_store(x->db);
+    struct tt_record r = batch(0);
+    struct tt_err err;
+    sqlite3 *other;
+    int64_t ticket;
+
+    put_now(s, &r);
+    other = open_db(x->db, true);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    for (int i = 1; i <= 9000; i++) {
+        r = batch(i);
+        assert_true(tt_store_put(s, &r) > 0);
+    }
+    r = (struct tt_record){.kind = TT_REC_DECISION,
+                           .ts_ms = T0 + 9001,
+                           .stream = "cam-7",
+                           .decision = {.decision_id = 1, .action = "rollback"}};
+    assert_true(tt_store_put(s, &r) > 0);
+    r = (struct tt_record){
+        .kind = TT_REC_STREAM,
+        .ts_ms = T0 + 9001,
+        .stream = "cam-7",
+        .state = {.state = "cooldown", .version = "good", .step = 7, .decision_id = 1}};
+    ticket = tt_store_put(s, &r);
+    assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(other);
+    assert_int_equal(tt_store_sync(s, ticket, 10000, &err), TT_OK);
+    assert_sql(x->db, "SELECT (SELECT count(*) FROM batch) < 7000, (SELECT count(*) FROM decision)",
+               "1|1");
+    close_store(s);
+    assert_sql(x->db, "SELECT count(*), min(step), max(step) FROM batch", "9001|0|9000");
+    assert_sql(x->db, "SELECT state, version, step FROM stream_now", "cooldown|good|7");
+}
+
 static void limit_files(rlim_t bytes)
 {
     struct rlimit r;
@@ -368,6 +407,7 @@ int main(void)
         CASE(a_record_waits_no_longer_than_its_commit),
         CASE(a_refused_record_is_reported_and_the_rest_goes_on),
         CASE(metrics_are_shed_and_counted_while_decisions_stay),
+        CASE(a_decision_overtakes_metrics),
         CASE(a_full_disk_costs_metrics_never_decisions),
         CASE(kill_9_loses_nothing_that_was_acknowledged),
         CASE(two_readers_while_writing_see_whole_commits),
