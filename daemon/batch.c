@@ -19,6 +19,32 @@ static int64_t clock_us(const struct tt_stream *s)
     return s->sink.clock_us ? s->sink.clock_us(s->sink.ctx) : 0;
 }
 
+/* The plan has answered, and goes on to learn. */
+static void note_answer(void *ctx)
+{
+    struct tt_stream *s = ctx;
+
+    s->answered_us = clock_us(s);
+}
+
+/* tt_step_run, and how long it took until there was an answer; all of it when that comes last. */
+static enum tt_code run_passes(struct tt_stream *s, struct tt_plan *plan, const struct tt_batch *b,
+                               bool learn, enum tt_skip why, struct tt_outcome *ret,
+                               int64_t *ret_infer_us, int64_t *ret_us, struct tt_err *err)
+{
+    const int64_t start_us = clock_us(s);
+    enum tt_code code;
+
+    s->answered_us = 0;
+    tt_plan_watch(plan, note_answer, s);
+    code = tt_step_run(plan, s->versions.serving.block, s->versions.next.block, b->x, b->rows,
+                       learn, why, b->logits, ret, err);
+    tt_plan_watch(plan, NULL, NULL);
+    *ret_us = clock_us(s) - start_us;
+    *ret_infer_us = s->answered_us && learn ? s->answered_us - start_us : learn ? 0 : *ret_us;
+    return code;
+}
+
 /* Scratch for a batch of rows rows. */
 static enum tt_code make_room(struct tt_stream *s, int64_t rows, struct tt_err *err)
 {
@@ -332,34 +358,31 @@ static void put_off(struct tt_stream *s, const struct tt_batch *b, const struct 
 static enum tt_code step(struct tt_stream *s, struct tt_plan *plan, const struct tt_batch *b,
                          struct tt_result *ret, struct tt_err *err)
 {
-    struct tt_versions *v = &s->versions;
-    const int64_t t0 = clock_us(s);
     struct tt_outcome o;
     struct tt_answered *a;
     enum tt_skip why;
     bool learn, follows;
-    int64_t us;
+    int64_t us, infer_us;
 
-    if (make_room(s, b->rows, err) != TT_OK || tt_versions_ready(v, err) != TT_OK)
+    if (make_room(s, b->rows, err) != TT_OK || tt_versions_ready(&s->versions, err) != TT_OK)
         return tt_fail_in(err, "stream '%s'", s->name);
     if (s->journal.failing)
         (void)tt_journal_keep(s, b->now_ms); // does it work again?
     learn = may_learn(s, plan, b, &why);
     follows = learn && s->policy->adapt == TT_ADAPT_BACKGROUND;
-    if (tt_step_run(plan, v->serving.block, v->next.block, b->x, b->rows, learn && !follows,
-                    follows ? TT_SKIP_BACKGROUND : why, b->logits, &o, err) != TT_OK)
+    if (run_passes(s, plan, b, learn && !follows, follows ? TT_SKIP_BACKGROUND : why, &o, &infer_us,
+                   &us, err) != TT_OK)
         return tt_fail_in(err, "stream '%s'", s->name);
     if (follows && !o.input_finite)
         o.skip = TT_SKIP_NOT_FINITE;
     follows = follows && o.input_finite;
-    us = b->took_us ? b->took_us : clock_us(s) - t0;
     keep(s, &o);
     *ret = (struct tt_result){.skip = o.skip,
                               .loss = o.loss,
                               .entropy = o.entropy,
-                              .infer_us = learn && !follows ? 0 : us,
-                              .adapt_us = learn && !follows ? us : 0,
-                              .took_us = us,
+                              .infer_us = infer_us,
+                              .adapt_us = us - infer_us,
+                              .took_us = b->took_us ? b->took_us : us,
                               .labels = s->labels};
     name_answer(s, &o, ret);
     a = remember(s, b, &o, ret);

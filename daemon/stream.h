@@ -78,6 +78,7 @@ struct tt_stream {
     int32_t *labels;            // [room]
     int64_t *counts;            // [classes]
     char reason[TT_LINE_BYTES]; // of the guard's state
+    int64_t answered_us;        // when the batch that is under way was answered; 0: not yet
     struct tt_follow follow;
     char went_back_to[TT_HASH_SHORT + 1]; // in an update; "": nowhere, or an answer has told it
 };

@@ -28,6 +28,8 @@ struct tt_plan {
     const struct tt_method *method;
     struct tt_graph graph; // the model's, and the loss
     int64_t limit;
+    void (*answered)(void *ctx); // NULL: nobody wants to know
+    void *watcher;
     int input, logits, loss; // values; loss -1: no objective
     int classes;
     int64_t row; // floats of an input row

@@ -321,6 +321,12 @@ int64_t tt_plan_limit(const struct tt_plan *p)
     return p->limit;
 }
 
+void tt_plan_watch(struct tt_plan *p, void (*answered)(void *ctx), void *ctx)
+{
+    p->answered = answered;
+    p->watcher = ctx;
+}
+
 bool tt_plan_learns(const struct tt_plan *p)
 {
     return p->learn || p->running;

@@ -33,6 +33,10 @@ size_t tt_plan_bytes(const struct tt_plan *p);   // that the plan itself holds
 int64_t tt_plan_limit(const struct tt_plan *p);
 bool tt_plan_learns(const struct tt_plan *p); // there is an objective, or statistics that track
 
+/* Call answered(ctx) in each step, as soon as the rows that come before learning are answered: for
+ * whoever has a clock.  NULL: do not. */
+void tt_plan_watch(struct tt_plan *p, void (*answered)(void *ctx), void *ctx);
+
 /* Write the initial version: source parameters, parts' initial states.  [tt_plan_floats] */
 void tt_plan_source(const struct tt_plan *p, float *version);
 

@@ -186,6 +186,8 @@ static enum tt_code step_rows(struct tt_plan *p, const float *before, const floa
         if (pass(p, prog, &m->answer, x, n, !o->input_finite, err) != TT_OK)
             return err->code;
         take_logits(p, prog, n, logits);
+        if (!later && p->answered)
+            p->answered(p->watcher);
         if (learning && m->answer.mode == TT_STATS_EMA)
             tt_stats_track(p, prog, &m->answer, n);
     }

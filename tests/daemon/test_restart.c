@@ -44,17 +44,29 @@ static json_t *describe(void)
                        "\"parameters\":{\"stream_id\":\"cam-7\"}}");
 }
 
+static int64_t count_requests(void)
+{
+    json_t *o = ask(d.control, "{\"op\":\"status\"}");
+    const int64_t n = number_of(o, "requests");
+
+    json_decref(o);
+    return n;
+}
+
 static void a_term_signal_drains_and_a_restart_goes_on(void **state)
 {
     json_t *before, *after;
+    int64_t came;
     int status;
 
     (void)state;
     free(learn(0, 3));
     before = describe();
     assert_int_equal(number_of(before, "step"), 3);
-    send_infer(d.data, "cam-7", "last", 16, 64); // on its way when the signal comes
-    nap(2);
+    came = count_requests() + 1; // with the question itself
+    send_infer(d.data, "cam-7", "last", 16, 64);
+    while (count_requests() == came) // until the signal finds it there
+        came++;
     assert_int_equal(kill(d.pid, SIGTERM), 0);
     after = receive(d.data, WAIT_MS, NULL, 0);
     assert_non_null(after);

@@ -43,6 +43,7 @@ static void requests_are_answered_on_their_sockets(void **state)
     assert_string_equal(text_of(params(o), "guard"), "ok");
     assert_int_equal(number_of(params(o), "credit"), 64);
     assert_true(number_of(params(o), "adapt_us") > 0);
+    assert_true(number_of(params(o), "infer_us") > 0); // the forward pass that both need
     json_decref(o);
     o = ask(d.control, "{\"op\":\"status\"}");
     assert_string_equal(text_of(o, "state"), "serving");
