@@ -59,7 +59,7 @@ SELECT ts, ts_ms, stream, stream_id, res_s, signal, n, value AS mean, value AS w
       WHEN 'grad_norm' THEN b.grad_norm WHEN 'param_drift' THEN b.param_drift
       WHEN 'base_disagreement' THEN b.base_disagreement
       WHEN 'shadow_disagreement' THEN b.shadow_disagreement END AS value
-  FROM batch b JOIN stream s ON s.id = b.stream_id CROSS JOIN signals g)
+  FROM signals g CROSS JOIN batch b JOIN stream s ON s.id = b.stream_id)
 WHERE value IS NOT NULL
 UNION ALL
 SELECT ts, ts_ms, stream, stream_id, res_s, signal, n, value / 1e6, worst / 1e6 FROM
@@ -78,7 +78,7 @@ SELECT ts, ts_ms, stream, stream_id, res_s, signal, n, value / 1e6, worst / 1e6 
       WHEN 'param_drift' THEN m.param_drift_worst
       WHEN 'base_disagreement' THEN m.base_disagreement_worst
       WHEN 'shadow_disagreement' THEN m.shadow_disagreement_worst END AS worst
-  FROM minute m LEFT JOIN stream s ON s.id = m.stream_id CROSS JOIN signals g)
+  FROM signals g CROSS JOIN minute m LEFT JOIN stream s ON s.id = m.stream_id)
 WHERE value IS NOT NULL
 UNION ALL
 SELECT ts, ts_ms, stream, stream_id, res_s, signal, n, value / 1e6, worst / 1e6 FROM
@@ -97,7 +97,7 @@ SELECT ts, ts_ms, stream, stream_id, res_s, signal, n, value / 1e6, worst / 1e6 
       WHEN 'param_drift' THEN m.param_drift_worst
       WHEN 'base_disagreement' THEN m.base_disagreement_worst
       WHEN 'shadow_disagreement' THEN m.shadow_disagreement_worst END AS worst
-  FROM hour m LEFT JOIN stream s ON s.id = m.stream_id CROSS JOIN signals g)
+  FROM signals g CROSS JOIN hour m LEFT JOIN stream s ON s.id = m.stream_id)
 WHERE value IS NOT NULL;
 
 -- One row a set of labels: at the time of the answer, for the version that gave it.
