@@ -15,6 +15,8 @@ const struct tt_field tt_settings_fields[] = {
     TT_F(TT_FINT, struct tt_settings, workers, "1", 1, 64, 0, "threads that own streams"),
     TT_F(TT_FINT, struct tt_settings, threads_per_worker, "0", 0, 256, 0,
          "threads inside an operator; 0: cores / workers"),
+    TT_F(TT_FINT, struct tt_settings, worker_nice, "10", 0, 19, 0,
+         "how far workers give way to the daemon's other threads, as nice does"),
     TT_E(struct tt_settings, log_level, "info", "err|warn|info|debug", TT_LIVE,
          "what is logged to stderr"),
     TT_E(struct tt_settings, log_format, "logfmt", "logfmt|json", 0, "and how"),

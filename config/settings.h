@@ -48,6 +48,7 @@ struct tt_settings {
     const char *state_dir;               // snapshots are under it
     const char *database;                // SQLite
     int64_t workers, threads_per_worker; // threads 0: cores / workers
+    int64_t worker_nice;                 // added to the nice value of workers' threads
     int log_level;                       // enum tt_level
     int log_format;                      // enum tt_log_format
     struct tt_limits limits;

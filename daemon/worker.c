@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE // gettid
+
 #include "daemon/worker.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "daemon/capture.h"
 #include "daemon/follow.h"
@@ -338,6 +343,17 @@ static bool close_lane(void *arg, struct tt_lane *lane)
     return true;
 }
 
+/* Who answers pings and takes messages needs a processor for some microseconds, at once; a worker
+ * has one for as long as there is work.  Linux has a nice value for each thread, and OpenMP's
+ * threads inherit it. */
+static void give_way(const struct tt_worker *w)
+{
+    const int before = getpriority(PRIO_PROCESS, 0), by = (int)w->daemon->settings->worker_nice;
+
+    if (by && setpriority(PRIO_PROCESS, (id_t)gettid(), before + by) != 0)
+        tt_log(TT_LOG_WARN, "worker_nice %d: %s, ignoring", by, strerror(errno));
+}
+
 static void *run(void *arg)
 {
     struct tt_worker *w = arg;
@@ -345,6 +361,7 @@ static void *run(void *arg)
 
     tt_log_name(w->name);
     tt_metrics_join(w->daemon->metrics, TT_TALLY_WORKERS + w->index);
+    give_way(w);
     omp_set_num_threads((int)w->daemon->settings->threads_per_worker);
     while (tt_line_next(w, &task) || tt_follow_due(w)) {
         const int64_t start_us = tt_now_us();
