@@ -9,6 +9,7 @@
 #define PRESSURE_US  2000000              // that others wait for the memory of a message
 #define PING_US      2000000              // of silence, before a peer is asked
 #define SILENT_US    6000000              // of silence, before it is cut off
+#define PAUSE_US     1000000              // late by more: the gate itself did not run
 
 static int64_t message_age(const struct tt_gate *g, const struct tt_peer *p)
 {
@@ -93,10 +94,38 @@ void tt_gate_relieve(struct tt_gate *g)
                     (long long)(message_age(g, most) / 1000));
 }
 
+static void put_off(const struct tt_gate *g, int64_t *when_us, int64_t by)
+{
+    if (*when_us)
+        *when_us = *when_us + by < g->now_us ? *when_us + by : g->now_us;
+}
+
+/* The time in which nothing was read, written or asked, because the process was stopped or had no
+ * processor, is no peer's. */
+static void forgive(struct tt_gate *g, int64_t us)
+{
+    for (int i = 0; i < g->npeers; i++) {
+        struct tt_peer *p = &g->peers[i];
+
+        if (p->state == TT_PEER_FREE)
+            continue;
+        put_off(g, &p->since_us, us);
+        put_off(g, &p->heard_us, us);
+        put_off(g, &p->pinged_us, us);
+        put_off(g, &p->progress_us, us);
+        put_off(g, &p->started_us, us);
+        put_off(g, &p->wait_us, us);
+    }
+}
+
 void tt_gate_tick(struct tt_gate *g)
 {
-    if (g->now_us - g->tick_us < TT_TICK_US)
+    const int64_t late = g->now_us - g->tick_us - TT_TICK_US;
+
+    if (late < 0)
         return;
+    if (g->tick_us && late > PAUSE_US)
+        forgive(g, late);
     g->tick_us = g->now_us;
     for (int i = 0; i < g->npeers; i++)
         if (g->peers[i].state != TT_PEER_FREE)

@@ -4,11 +4,13 @@ one clear error or is cut off, and an honest client is answered all the time.  N
 
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 from tests import hostile
@@ -257,6 +259,25 @@ class Hostile(unittest.TestCase):
         after = self.counts()
         self.assertEqual(after["cut"], before["cut"])
         self.assertLessEqual(after["memory_bytes"], before["memory_bytes"] + 4096)
+
+
+@unittest.skipUnless(PROGRAM.exists(), f"{PROGRAM} is not built")
+class Pause(unittest.TestCase):
+    def test_a_daemon_that_did_not_run_for_a_while_blames_nobody_for_it(self):
+        """Stopped for longer than any peer may be silent, or a message may take."""
+        daemon = Daemon()
+        self.addCleanup(daemon.end)
+        with daemon.client() as client, Peer(daemon.endpoint("data")) as half:
+            client.ping()
+            request = message(MAGIC, b'{"op":"ping"}')
+            half.send(request[:-1])
+            daemon.process.send_signal(signal.SIGSTOP)
+            time.sleep(7)
+            daemon.process.send_signal(signal.SIGCONT)
+            client.ping()
+            half.send(request[-1:])
+            self.assertIn(b'"op":"ping"', half.message()[1])
+            self.assertEqual(sum(client.status()["connections"]["cut"].values()), 0)
 
 
 @unittest.skipUnless(PROGRAM.exists(), f"{PROGRAM} is not built")
