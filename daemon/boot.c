@@ -11,6 +11,7 @@
 #include "daemon/draft.h"
 #include "daemon/job.h"
 #include "daemon/lanes.h"
+#include "daemon/opened.h"
 #include "daemon/worker.h"
 #include "monitor/reader.h"
 #include "policies/policy.h"
@@ -145,10 +146,11 @@ static const char *policy_called(const struct tt_catalogue *c, const char *name,
     return NULL;
 }
 
+/* Know a stream of the record, under the policy that is called so (NULL: none is), or one that was
+ * opened so shortly before the end that the record does not have it, or has it as closed. */
 static void know_stream(struct tt_daemon *d, const struct tt_catalogue *c,
-                        const struct tt_known_stream *k)
+                        const struct tt_known_stream *k, const char *policy)
 {
-    const char *policy = policy_called(c, k->policy, k->policy_hash);
     struct tt_request q = {.ask = TT_ASK_STREAM};
     struct tt_lane *lane;
     struct tt_refusal r;
@@ -180,20 +182,66 @@ static void know_stream(struct tt_daemon *d, const struct tt_catalogue *c,
     tt_lane_drop(lane);
 }
 
+static const struct tt_opened *find_opened(const struct tt_opened *list, int n, const char *stream)
+{
+    for (int i = 0; i < n; i++)
+        if (!strcmp(list[i].stream, stream))
+            return &list[i];
+    return NULL;
+}
+
+/* What was opened last has the say over model and policy, and whether it was closed. */
+static void know_all(struct tt_daemon *d, const struct tt_catalogue *c,
+                     struct tt_known_stream *known, int nknown, const struct tt_opened *opened,
+                     int nopened)
+{
+    for (int i = 0; i < nknown; i++) {
+        const struct tt_opened *o = find_opened(opened, nopened, known[i].stream);
+        struct tt_known_stream *k = &known[i];
+
+        if (o)
+            k->model = o->model;
+        if (o && o->closed)
+            k->state = "closed";
+        else if (o && !strcmp(k->state, "closed"))
+            k->state = "opening";
+        know_stream(d, c, k,
+                    o && tt_catalogue_policy(c, o->policy)
+                        ? o->policy
+                        : policy_called(c, k->policy, k->policy_hash));
+    }
+    for (int i = 0; i < nopened; i++) { // those that are known by now are passed over
+        const struct tt_opened *o = &opened[i];
+        const struct tt_known_stream k = {.stream = o->stream,
+                                          .model = o->model,
+                                          .policy = o->policy,
+                                          .state = o->closed ? "closed" : "opening",
+                                          .version = "",
+                                          .reason = ""};
+
+        know_stream(d, c, &k, tt_catalogue_policy(c, o->policy) ? o->policy : NULL);
+    }
+}
+
 enum tt_code tt_boot_know(struct tt_daemon *d, const struct tt_catalogue *c, struct tt_err *err)
 {
-    struct tt_known_stream *known;
+    struct tt_known_stream *known = NULL;
+    struct tt_opened *opened = NULL;
     struct tt_reader *reader;
     struct tt_arena arena;
-    int n = 0;
+    int n = 0, nopened = 0, bad = 0;
 
     if (tt_reader_open(d->settings->database, &reader, err) != TT_OK)
         return err->code;
     tt_arena_init(&arena, 0);
     if (tt_reader_streams(reader, &arena, &known, &n, err) != TT_OK)
         tt_log(TT_LOG_WARN, "known streams: %s, ignoring", err->msg);
-    for (int i = 0; i < n; i++)
-        know_stream(d, c, &known[i]);
+    if (tt_opened_list(d->snapshots, &arena, &opened, &nopened, &bad, err) != TT_OK)
+        tt_log(TT_LOG_WARN, "known streams: %s, ignoring", err->msg);
+    if (bad)
+        tt_log(TT_LOG_WARN, "known streams: %d files '%s' say nothing, ignoring", bad,
+               TT_OPENED_FILE);
+    know_all(d, c, known, n, opened, nopened);
     tt_reader_close(reader);
     tt_arena_release(&arena);
     return TT_OK;

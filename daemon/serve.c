@@ -96,6 +96,8 @@ static void close_stream(struct tt_worker *w, struct tt_job *job)
 
     if (tt_worker_plan(w, lane, 1, &plan, &err) == TT_OK)
         tt_stream_part(lane->stream, plan, tt_now_ms());
+    if (lane->stream->snapshots)
+        tt_worker_remember(lane, lane->stream->snapshots, true);
     tt_stream_closed(lane->stream, tt_now_ms());
     tt_stream_free(lane->stream);
     tt_replays_free(lane->replays);

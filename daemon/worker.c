@@ -16,6 +16,7 @@
 #include "daemon/follow.h"
 #include "daemon/line.h"
 #include "daemon/metrics.h"
+#include "daemon/opened.h"
 #include "daemon/replays.h"
 #include "daemon/resume.h"
 #include "daemon/serve.h"
@@ -257,6 +258,19 @@ void tt_worker_capture(struct tt_worker *w, struct tt_lane *lane, const char *wh
                      tt_now_ms());
 }
 
+void tt_worker_remember(const struct tt_lane *lane, const char *dir, bool closed)
+{
+    struct tt_opened o = {.closed = closed};
+    struct tt_err err;
+
+    (void)snprintf(o.stream, sizeof o.stream, "%s", lane->name);
+    (void)snprintf(o.model, sizeof o.model, "%s", lane->model->name);
+    (void)snprintf(o.policy, sizeof o.policy, "%s", lane->policy->name);
+    if (tt_opened_write(dir, &o, &err) != TT_OK)
+        tt_log(TT_LOG_WARN, "stream '%s': %s; the record alone knows of it, ignoring", lane->name,
+               err.msg);
+}
+
 static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane,
                                 const struct tt_limits *limits, struct tt_err *err)
 {
@@ -298,6 +312,7 @@ static enum tt_code open_stream(struct tt_worker *w, struct tt_lane *lane,
         tt_stream_free(s);
         return err->code;
     }
+    tt_worker_remember(lane, dir, false);
     lane->stream = s;
     tt_worker_capture(w, lane, "opened");
     return TT_OK;

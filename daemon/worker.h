@@ -75,6 +75,10 @@ TT_MUST_CHECK enum tt_code tt_worker_open(struct tt_worker *w, struct tt_lane *l
 /* Capture the lane's stream from now on, if its policy says so. */
 void tt_worker_capture(struct tt_worker *w, struct tt_lane *lane, const char *why);
 
+/* What was asked for, in the folder of the lane's snapshots, for the case that the process ends
+ * before the record has it.  A failure is logged. */
+void tt_worker_remember(const struct tt_lane *lane, const char *dir, bool closed);
+
 /* Let the lane's stream give back what is beyond its share of the streams' memory. */
 void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane);
 

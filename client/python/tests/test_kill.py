@@ -59,6 +59,18 @@ class Killed(unittest.TestCase):
             self.restart()
             self.assertNotEqual(client.thaw("s")["state"], "frozen")
 
+    def test_a_stream_killed_at_once_is_open_with_the_policy_that_it_was_opened_with(self):
+        with self.daemon.client() as client:
+            for k in range(4):
+                client.infer(self.images[0], f"s{k}", policy="tent")
+                self.restart()
+                after = client.infer(self.images[1], f"s{k}")
+                self.assertEqual((after.engine, after.step), ("tent", 1))
+            client.stream("s0", "close")
+            self.restart()
+            self.assertNotIn("s0", [s["stream_id"] for s in client.streams()])
+            self.assertEqual(client.infer(self.images[1], "s0").engine, "source")
+
     def test_a_daemon_that_stays_away_is_a_timeout(self):
         with self.daemon.client(timeout=1) as client:
             client.infer(self.images[0], "s")
