@@ -106,13 +106,13 @@ class InTime(unittest.TestCase):
         client = self.serve("{max_batch_rows: 256}")
         client.infer(self.images[:1], "s")
         ids = [client.submit(self.images[:128], "s") for _ in range(5)]
-        states = {i: client.cancel(i, "s") for i in ids[2:4] + ["nobody"]}
+        states = {i: client.cancel(i, "s")["state"] for i in ids[2:4] + ["nobody"]}
         self.assertEqual(list(states.values()), ["dropped", "dropped", "unknown"])
         for i in ids[2:4]:
             with self.assertRaises(ttad.Cancelled):
                 client.result(i)
         self.assertEqual([client.result(i).step for i in (ids[0], ids[1], ids[4])], [1, 2, 3])
-        self.assertEqual(client.cancel(ids[0], "s"), "unknown")
+        self.assertEqual(client.cancel(ids[0], "s")["state"], "unknown")
         self.assertEqual(client.status()["cancelled"], 2)
         with self.assertRaises(ttad.NotFound):
             client.cancel("x", "nobody")
