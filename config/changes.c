@@ -25,13 +25,15 @@ static void refuse(const struct tt_ynode *map, const char *key, struct tt_diags 
                   "%s: it is not what the daemon runs with, and only a restart changes it", key);
 }
 
-static void check_fields(const struct tt_field *table, const struct tt_ynode *map, const void *now,
-                         const void *next, struct tt_diags *d)
+/* A key that neither file has differs only because it follows another, which is told. */
+static void check_fields(const struct tt_field *table, const struct tt_ynode *before,
+                         const struct tt_ynode *map, const void *now, const void *next,
+                         struct tt_diags *d)
 {
     const struct tt_field *f = tt_fields_differ(table, now, next);
 
     for (; f; f = tt_fields_differ(f + 1, now, next))
-        if (!(f->flags & TT_LIVE))
+        if (!(f->flags & TT_LIVE) && (tt_yaml_get(before, f->key) || tt_yaml_get(map, f->key)))
             refuse(map, f->key, d);
 }
 
@@ -79,11 +81,14 @@ void tt_settings_fixed(const struct tt_settings *now, const struct tt_settings *
     const struct tt_ynode *listen = tt_yaml_get(next->tree, "listen");
     const struct tt_ynode *limits = tt_yaml_get(next->tree, "limits");
 
-    check_fields(tt_settings_fields, next->tree, now, next, d);
-    check_fields(tt_limits_fields, limits ? limits : next->tree, &now->limits, &next->limits, d);
+    check_fields(tt_settings_fields, now->tree, next->tree, now, next, d);
+    check_fields(tt_limits_fields, tt_yaml_get(now->tree, "limits"), limits ? limits : next->tree,
+                 &now->limits, &next->limits, d);
     check_endpoints(listen ? listen : next->tree, "data", &now->data, &next->data, d);
     check_endpoints(listen ? listen : next->tree, "control", &now->control, &next->control, d);
     check_endpoints(listen ? listen : next->tree, "events", &now->events, &next->events, d);
+    if (strcmp(now->http ? now->http : "", next->http ? next->http : "") != 0)
+        refuse(listen ? listen : next->tree, "http", d);
     check_others(now->tree, next->tree, d);
 }
 

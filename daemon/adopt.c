@@ -97,7 +97,7 @@ static enum tt_code convert(const struct carry *c, const struct tt_version *from
                (size_t)c->piece[i].n * sizeof *block);
     *ret = *from;
     ret->block = block;
-    ret->stored = false;
+    ret->stored = ret->synced = false;
     memcpy(ret->parent, from->name, sizeof ret->parent);
     tt_version_name(c->salt, block, c->floats, ret->name, &ret->id);
     return TT_OK;
@@ -216,7 +216,7 @@ static void write_versions(struct tt_stream *s, const struct tt_plan *plan, int6
         if (&s->versions.ring[i] == good)
             (void)tt_stream_save(s, plan, &s->versions.ring[i], "reload", now_ms, &err); // told
     v = tt_versions_keep(&s->versions);
-    if (v && v->state != TT_VERSION_BASE && !v->stored)
+    if (v && v->state != TT_VERSION_BASE)
         (void)tt_stream_save(s, plan, v, "reload", now_ms, &err);
 }
 

@@ -2,6 +2,7 @@
 #include "daemon/reload.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -283,6 +284,8 @@ static void unload(struct tt_reload *r, struct tt_job *job)
         tt_reply_json(job, o);
     }
     tt_served_model_drop(m);
+    if (m)
+        (void)malloc_trim(0); // the system gets what the model had
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */

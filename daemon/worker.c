@@ -134,13 +134,20 @@ float *tt_worker_source(struct tt_worker *w, const struct tt_lane *lane)
 
 void tt_worker_tidy(struct tt_worker *w, const struct tt_catalogue *c)
 {
+    size_t gone = 0;
+
     for (int i = 0; i < TT_WORKER_PLANS; i++) {
         struct tt_plan_slot *p = &w->plans[i];
 
-        if (p->model && (tt_catalogue_model(c, p->model->name) != p->model ||
-                         tt_catalogue_policy(c, p->policy->name) != p->policy))
-            empty_slot(p);
+        if (!p->model || (tt_catalogue_model(c, p->model->name) == p->model &&
+                          tt_catalogue_policy(c, p->policy->name) == p->policy))
+            continue;
+        gone += p->plan ? tt_plan_bytes(p->plan) : 0;
+        empty_slot(p);
     }
+    add_up_plans(w);
+    if (gone >= GIVE_BACK)
+        (void)malloc_trim(0);
 }
 
 void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane)
