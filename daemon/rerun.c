@@ -7,6 +7,7 @@
 
 #include "daemon/capture_files.h"
 #include "daemon/input.h"
+#include "daemon/resume.h"
 
 /* ---- operations --------------------------------------------------------------------------- */
 
@@ -85,6 +86,11 @@ static enum tt_code run_order(struct tt_rerun_state *run, const struct tt_captur
                                .now_ms = c->now_ms};
     struct tt_ordered done;
 
+    if (!o.thaw && o.action == TT_ACTION_ROLLBACK && *o.version &&
+        tt_stream_fetch(run->stream, run->plan, o.version, err) != TT_OK)
+        return err->code;
+    if (!o.thaw && o.action == TT_ACTION_ROLLBACK && !*o.version)
+        (void)tt_stream_target(run->stream, run->plan, INT64_MAX, o.now_ms); // as the daemon does
     if (tt_stream_order(run->stream, &o, &done, err) != TT_OK)
         return err->code;
     memcpy(got->from, done.from, sizeof got->from);

@@ -36,6 +36,7 @@ POLICIES = {
     "guarded": COMMON + GUARDED + "capture: on\n",
     "small": COMMON + "capture: {mode: on, max_bytes: 1048576}\n",
     "plain": COMMON,
+    "later": COMMON + "snapshots: {every_updates: 2}\nadapt: background\ncapture: on\n",
 }
 
 
@@ -69,6 +70,7 @@ class Replay(unittest.TestCase):
         """Everything that can happen to a stream, and a kill in the middle."""
         with cls.daemon.client() as client:
             cls.versions = [cls.tent(client, stream, 12) for stream in ("one", "two")]
+            cls.versions.append(cls.tent(client, "later", 12, policy="later"))
             cls.rollbacks = cls.attack(client)
             for k in range(90):
                 client.infer(cls.batch(k), "long", policy="small", id=f"l{k}")
@@ -85,12 +87,12 @@ class Replay(unittest.TestCase):
         return cls.images[first : first + ROWS]
 
     @classmethod
-    def tent(cls, client, stream, n, begin=0):
+    def tent(cls, client, stream, n, begin=0, policy="tent"):
         """The versions that answered."""
         versions = []
         for k in range(begin, begin + n):
             versions.append(
-                client.infer(cls.batch(k), stream, policy="tent", id=f"b{k}").version
+                client.infer(cls.batch(k), stream, policy=policy, id=f"b{k}").version
             )
             if k % 3 == 0:
                 first = ROWS * k % (len(cls.images) - ROWS)
@@ -138,12 +140,12 @@ class Replay(unittest.TestCase):
         said = json.loads(said)
         self.assertTrue(said["equal"])
         streams = {s["stream"]: s for s in said["streams"]}
-        self.assertEqual(sorted(streams), ["attacked", "long", "one", "two"])
+        self.assertEqual(sorted(streams), ["attacked", "later", "long", "one", "two"])
         one = streams["one"]
         self.assertEqual((one["files"], one["batches"], one["orders"]), (2, 20, 3))
         self.assertEqual((one["labels"], one["decisions"]), (6, 3))
         self.assertEqual(streams["two"]["notes"], [])
-        for name in ("attacked", "long", "two"):
+        for name in ("attacked", "later", "long", "two"):
             got = streams[name]
             self.assertEqual(got["record_rows"] + got["record_missing"], got["batches"], name)
         self.assertGreater(one["record_rows"], 16)  # a kill may lose the last rows, not a capture
@@ -155,8 +157,9 @@ class Replay(unittest.TestCase):
         self.assertEqual((status, got["rollbacks"]), (0, len(self.rollbacks)))
         self.assertGreater(got["decisions"], got["rollbacks"], "the dry run on latency_ms")
 
-    def test_the_same_batches_make_the_same_versions_in_two_streams(self):
+    def test_the_same_batches_make_the_same_versions_in_three_streams(self):
         self.assertEqual(self.versions[0], self.versions[1])
+        self.assertEqual(self.versions[0], self.versions[2], "learnt from after the answers")
         self.assertEqual(len(set(self.versions[0])), 12)
 
     def test_two_threads_give_the_same_or_the_difference_is_named(self):
