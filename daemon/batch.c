@@ -350,6 +350,8 @@ static void put_off(struct tt_stream *s, const struct tt_batch *b, const struct 
 {
     memcpy(s->answer, b->logits, (size_t)(b->rows * s->classes) * sizeof *s->answer);
     s->follow = (struct tt_follow){.due = true, .batch = *b, .outcome = *o};
+    (void)snprintf(s->follow.id, sizeof s->follow.id, "%s", b->id ? b->id : "");
+    s->follow.batch.id = s->follow.id;
     s->follow.batch.logits = s->answer;
     ret->guard = guard_word(s, false);
     s->follow.result = *ret;

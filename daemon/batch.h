@@ -3,6 +3,7 @@
 #define TT_DAEMON_BATCH_H
 
 #include "base/hash.h"
+#include "client/c/wire.h"
 #include "engines/step.h"
 
 /* One batch of a stream: answered, learnt from, judged, recorded. */
@@ -39,7 +40,8 @@ struct tt_result {
 
 struct tt_follow { // an update that follows an answer
     bool due;
-    struct tt_batch batch; // x is the caller's until tt_stream_follow()
+    struct tt_batch batch; // x and tensor are the caller's until tt_stream_follow()
+    char id[TTAD_WIRE_ID_MAX + 1];
     struct tt_outcome outcome;
     struct tt_result result;
 };
