@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "daemon/adopt.h"
-#include "daemon/capture.h"
 #include "daemon/resume.h"
 #include "daemon/serve.h"
 #include "daemon/tell.h"
@@ -86,7 +85,6 @@ static void adopt_or_tell(struct tt_worker *w, struct tt_lane *lane,
     char text[TT_LINE_BYTES];
     struct tt_err err;
 
-    tt_capture_end(lane->stream); // a file is of one policy
     if (adopt(w, lane, policy, &err) == TT_OK) {
         tt_worker_capture(w, lane, "reload");
         return;

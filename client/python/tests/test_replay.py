@@ -80,6 +80,11 @@ class Replay(unittest.TestCase):
         cls.daemon.start()
         with cls.daemon.client() as client:
             cls.tent(client, "one", 4, begin=12)
+            (cls.daemon.dir / "tent.yaml").write_text(
+                POLICIES["tent"] + "optimizer: {kind: sgd, lr: 0.01}\n"
+            )
+            client.reload()
+            cls.tent(client, "one", 3, begin=16)
 
     @classmethod
     def batch(cls, k):
@@ -142,8 +147,8 @@ class Replay(unittest.TestCase):
         streams = {s["stream"]: s for s in said["streams"]}
         self.assertEqual(sorted(streams), ["attacked", "later", "long", "one", "two"])
         one = streams["one"]
-        self.assertEqual((one["files"], one["batches"], one["orders"]), (2, 20, 3))
-        self.assertEqual((one["labels"], one["decisions"]), (6, 3))
+        self.assertEqual((one["files"], one["batches"], one["orders"]), (3, 23, 3))
+        self.assertEqual((one["labels"], one["decisions"]), (7, 3))
         self.assertEqual(streams["two"]["notes"], [])
         for name in ("attacked", "later", "long", "two"):
             got = streams[name]
