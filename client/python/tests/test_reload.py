@@ -62,7 +62,8 @@ class Traffic(threading.Thread):
 
     def stop(self):
         self.over.set()
-        self.join()
+        if self.is_alive():
+            self.join()
         self.client.close()
 
 
@@ -220,6 +221,7 @@ class Reload(unittest.TestCase):
         traffic = [Traffic(self.daemon, f"cam-{i}", self.images[:8]) for i in range(2)]
         for t in traffic:
             t.start()
+            self.addCleanup(t.stop)
             t.wait(5)
         hashes = []
         for i in range(6):  # good, broken, good: guards, another method
@@ -285,6 +287,7 @@ class Reload(unittest.TestCase):
         traffic = [Traffic(self.daemon, f"cam-{i}", self.images[:8]) for i in range(2)]
         for t in traffic:
             t.start()
+            self.addCleanup(t.stop)
             t.wait(6)
         got = self.client.unload("fashion")
         self.assertEqual((got["streams"], got["released"]), (2, True))
