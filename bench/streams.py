@@ -5,8 +5,8 @@
                              [--churn 10000] [--ttad build/release/ttad]
 
 IMAGES.npy is uint8 [N, H, W, C].  Streams adapt with Tent and keep checkpoints.  Memory is the
-daemon's resident set; what one stream needs (model, plan, activations) is measured first and
-taken off.  The churn opens a stream, adapts one batch, closes it, and goes on to the next name.
+daemon's resident set; what one stream needs (model, plan, activations, the record's buffers) is
+measured first, after as many batches, and taken off.  The churn opens a stream, adapts one batch, closes it, and goes on to the next name.
 """
 
 import argparse
@@ -70,8 +70,8 @@ class Daemon:
 def many(client, daemon, args, images):
     """Bytes of so many open streams."""
     rows = [images[i:i + args.rows] for i in range(0, len(images) - args.rows, args.rows)]
-    for i in range(args.batches):
-        client.infer(rows[i % len(rows)], stream="first")
+    for i in range(args.streams * args.batches):  # so that the record's buffers are full, too
+        client.infer(images[i % len(images)][None], stream="first")
     alone = resident(daemon.process.pid)
     adapted, began = 0, time.monotonic()
     for turn in range(args.batches):

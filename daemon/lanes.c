@@ -7,6 +7,7 @@
 #include "daemon/worker.h"
 
 #define BUCKETS 1024
+#define LOOKED  16 // lanes, for a closed one, before a new one is made
 
 struct tt_lanes {
     struct tt_daemon *daemon;
@@ -15,6 +16,7 @@ struct tt_lanes {
     struct tt_lane *bucket[BUCKETS];
     struct tt_lane **all; // [max]
     int n, max;
+    int looked; // where the next look for a closed one begins
 };
 
 enum tt_code tt_lanes_new(struct tt_daemon *d, struct tt_lanes **ret, struct tt_err *err)
@@ -104,17 +106,12 @@ void tt_lane_let_go(struct tt_lane *lane)
 }
 
 /* A lane for one more stream: a new one, or that of a stream that was closed. */
-static struct tt_lane *find_place(struct tt_lanes *l)
+/* A lane from from on, in at most tries, that was closed and that nobody holds, taken out of its
+ * bucket; NULL: none of these is. */
+static struct tt_lane *find_closed(struct tt_lanes *l, int from, int tries)
 {
-    if (l->n < l->max) {
-        struct tt_lane *lane = TT_NEW(&l->arena, 1, struct tt_lane);
-
-        if (lane)
-            l->all[l->n++] = lane;
-        return lane;
-    }
-    for (int i = 0; i < l->n; i++) {
-        struct tt_lane *lane = l->all[i], **at;
+    for (int i = 0; i < tries && i < l->n; i++) {
+        struct tt_lane *lane = l->all[(from + i) % l->n], **at;
 
         if (atomic_load(&lane->refs) || !is_closed(lane))
             continue;
@@ -126,6 +123,22 @@ static struct tt_lane *find_place(struct tt_lanes *l)
         return lane;
     }
     return NULL;
+}
+
+/* A few are looked at each time, so that whoever comes and goes takes the same places again. */
+static struct tt_lane *find_place(struct tt_lanes *l)
+{
+    struct tt_lane *lane = find_closed(l, l->looked, LOOKED);
+
+    l->looked = l->n ? (l->looked + LOOKED) % l->n : 0;
+    if (!lane && l->n == l->max)
+        lane = find_closed(l, 0, l->n);
+    if (lane || l->n == l->max)
+        return lane;
+    lane = TT_NEW(&l->arena, 1, struct tt_lane);
+    if (lane)
+        l->all[l->n++] = lane;
+    return lane;
 }
 
 /* The worker with the fewest lanes. */
