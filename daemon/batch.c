@@ -50,7 +50,7 @@ static enum tt_code make_room(struct tt_stream *s, int64_t rows, struct tt_err *
 {
     const bool follows = s->policy->adapt == TT_ADAPT_BACKGROUND;
 
-    if (rows <= s->room)
+    if (rows <= s->room && (s->answer || !follows))
         return TT_OK;
     tt_arena_release(&s->scratch);
     s->room = 0;

@@ -161,6 +161,18 @@ class InTime(unittest.TestCase):
             row = next(r for r in client.streams() if r["stream_id"] == "s")
         self.assertEqual(row["step"], 3)
 
+    def test_a_policy_may_begin_to_learn_afterwards_while_serving(self):
+        client = self.serve(adapt="inline", brownout="{queue_ms: 0}")
+        x = self.images[:64]
+        self.assertTrue(client.infer(x, "s").adapted)
+        for k, (adapt, skipped) in enumerate((("background", "background"), ("inline", ""))):
+            text = policy(adapt=adapt, brownout="{queue_ms: 0}")
+            (self.daemon.dir / "tent.yaml").write_text(text)
+            client.reload()
+            answer = client.infer(x, "s")
+            self.assertEqual((answer.step, answer.skipped), (k + 1, skipped))
+        self.assertEqual(client.stream("s")["step"], 3)
+
     def test_a_kill_between_answer_and_update_does_not_learn_twice(self):
         client = self.serve(adapt="background", brownout="{queue_ms: 0}")
         x = self.images[:64]
