@@ -77,7 +77,8 @@ PARALLEL = --no-print-directory -Otarget $(if $(filter -j%,$(MAKEFLAGS)),,-j$(sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills bench parity \
+.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills soak races \
+        bench parity \
         client install-client \
         hdrcheck format format-check tidy cppcheck lint rules compdb install clean help FORCE
 
@@ -153,7 +154,11 @@ onnx.proto:
 # Objects depend on the flags themselves, so a changed flag rebuilds.
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(GENH)
 	@mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(DEFS_$<) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(DEFS_$<) $(CFLAGS) $(PLAIN) -MMD -MP -c -o $@ $<
+
+# The thread sanitizer would make kernels fifty times slower; they share nothing but what they are
+# given, within one thread.
+PLAIN = $(if $(findstring thread,$(SAN)),$(if $(filter runtime/ops/% runtime/kernels.c runtime/strided.c,$<),-fno-sanitize=thread))
 
 DEFS_daemon/version.c = -DTT_BUILD_MODE='"$(MODE)"' -DTT_BUILD_SAN='"$(SAN)"'
 
@@ -216,6 +221,24 @@ check-client: $(BUILD)/ttad client $(SHIM)  ## run the Python tests: the client,
 # among the Python tests.
 kills: $(BUILD)/ttad  ## kill -9 again and again, nothing acknowledged is lost: N=200 SEED=1
 	$(Q)$(PYTHON) tests/kill.py --ttad $(BUILD)/ttad --kills $(if $(N),$(N),200) --seed $(if $(SEED),$(SEED),1)
+
+# Everything at once for a long time, and nothing may be lost, leak or fail; a short form is among the
+# Python tests.  With SAN=... memory is not looked at: a sanitizer's is no measure.
+soak: $(BUILD)/ttad $(SHIM)  ## clients, faults, attacks, reloads for MINUTES=30 SEED=1 [KILL_EVERY=seconds]
+	$(Q)$(PYTHON) tests/soak.py --ttad $(BUILD)/ttad \
+	  --minutes $(if $(MINUTES),$(MINUTES),30) --seed $(if $(SEED),$(SEED),1) \
+	  $(if $(KILL_EVERY),--kill-every $(KILL_EVERY)) $(if $(SAN),--sanitized --patience 300)
+
+# Tests with more than one thread, one thread an operator: libgomp's barriers look like races.
+THREADED := base/test_log monitor/test_queue monitor/test_store monitor/test_reader daemon/test_health \
+            daemon/test_http daemon/test_metrics daemon/test_notify daemon/test_phases \
+            daemon/test_sockets daemon/test_serve daemon/test_restart
+TSAN_OPTIONS := suppressions=$(CURDIR)/tests/support/tsan.supp history_size=4 $(TSAN_OPTIONS)
+export TSAN_OPTIONS
+races:         ## the thread sanitizer over the tests that have threads
+	@$(MAKE) $(PARALLEL) SAN=thread $(THREADED:%=build/$(MODE)-thread/tests/%) build/$(MODE)-thread/ttad
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHON=$(PYTHON) \
+	  sh scripts/check.sh build/$(MODE)-thread/ttad $(THREADED:%=build/$(MODE)-thread/tests/%)
 
 check-all: programs
 	$(CHECK) $(TESTS) $(PYTESTS)
