@@ -77,7 +77,7 @@ PARALLEL = --no-print-directory -Otarget $(if $(filter -j%,$(MAKEFLAGS)),,-j$(sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills soak races \
+.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills soak leaks races \
         bench parity \
         client install-client \
         hdrcheck format format-check tidy cppcheck lint rules compdb install clean help FORCE
@@ -228,6 +228,16 @@ soak: $(BUILD)/ttad $(SHIM)  ## clients, faults, attacks, reloads for MINUTES=30
 	$(Q)$(PYTHON) tests/soak.py --ttad $(BUILD)/ttad \
 	  --minutes $(if $(MINUTES),$(MINUTES),30) --seed $(if $(SEED),$(SEED),1) \
 	  $(if $(KILL_EVERY),--kill-every $(KILL_EVERY)) $(if $(SAN),--sanitized --patience 300)
+
+# Valgrind emulates fused multiply-add number by number, a thousand times slower: without it, then.
+$(BUILD)/baseline/kernels.o: runtime/kernels.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(CFLAGS) -DTT_BASELINE -c -o $@ $<
+$(BUILD)/baseline/ttad: $(call OBJ,daemon/main.c) $(BUILD)/baseline/kernels.o $(BUILD)/libttad.a
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+leaks: $(BUILD)/baseline/ttad  ## the daemon under Valgrind: serve, drain, exit, nothing lost
+	$(Q)$(PYTHON) tests/leaks.py --ttad $(BUILD)/baseline/ttad
 
 # Tests with more than one thread, one thread an operator: libgomp's barriers look like races.
 THREADED := base/test_log monitor/test_queue monitor/test_store monitor/test_reader daemon/test_health \

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(TT_BASELINE)
+#define WIDE      1 // TT_BASELINE: for who emulates a processor, and cannot multiply and add at once
 
 #define NAME(x)   x##_avx512
 #define NAME_TEXT "avx512"
@@ -40,7 +41,7 @@
 
 const struct tt_kernels *tt_kernels(void)
 {
-#if defined(__x86_64__)
+#ifdef WIDE
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
         return &kernels_avx512;
@@ -52,7 +53,7 @@ const struct tt_kernels *tt_kernels(void)
 
 const struct tt_kernels *const *tt_kernels_all(void)
 {
-#if defined(__x86_64__)
+#ifdef WIDE
     static const struct tt_kernels *const all[] = {&kernels_avx512, &kernels_avx2,
                                                    &kernels_baseline, NULL};
     const struct tt_kernels *best = tt_kernels();
