@@ -100,7 +100,8 @@ class Verbs(unittest.TestCase):
             (["log-level", "debug"], "log_level", None, {"level": "debug"}),
             (["drain"], "drain", None, {}),
         ):
-            self.assertEqual(run(*argv, *endpoint), (0, "done\n", ""))
+            said = "nothing has changed\n" if op == "reload" else "done\n"
+            self.assertEqual(run(*argv, *endpoint), (0, said, ""))
             sent = self.server.requests[-1]
             said = sent.get("parameters", {})
             said.pop("actor", None)
