@@ -403,13 +403,13 @@ class Soak:
         ]  # fmt: skip
         seconds, killed = self.o.minutes * 60, self.now()
         self.sleep(min(5, seconds / 4))
-        todo = []
+        troubles = []
         while self.now() < seconds:
-            if not todo:
-                todo = [self.fault, self.reload, self.second_model, self.victim, self.attack,
+            if not troubles:
+                troubles = [self.fault, self.reload, self.second_model, self.victim, self.attack,
                         self.attack]  # fmt: skip
-                self.rng.shuffle(todo)
-            todo.pop()()
+                self.rng.shuffle(troubles)
+            troubles.pop()()
             if self.o.kill_every and self.now() - killed > self.o.kill_every:
                 self.kill()
                 killed = self.now()

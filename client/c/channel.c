@@ -178,7 +178,9 @@ static int open_monitor(struct ttadi_channel *ch)
                            ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED) != 0)
         return -1;
     ch->monitor = zmq_socket(ch->zmq, ZMQ_PAIR);
-    return !ch->monitor || set(ch->monitor, ZMQ_LINGER, 0) || zmq_connect(ch->monitor, name);
+    return !ch->monitor || set(ch->monitor, ZMQ_LINGER, 0) ||
+           set(ch->monitor, ZMQ_RCVHWM, 0) || // a full pipe would block the connection
+           zmq_connect(ch->monitor, name);
 }
 
 enum ttad_code ttadi_channel_open(struct ttadi_channel *ch, char *why, size_t nwhy)
@@ -205,12 +207,12 @@ void ttadi_channel_close(struct ttadi_channel *ch)
 {
     drop_all(&ch->pending);
     drop_all(&ch->done);
+    if (ch->socket) // while somebody listens: an event without a listener would block for ever
+        (void)zmq_socket_monitor(ch->socket, NULL, 0);
     if (ch->monitor)
         zmq_close(ch->monitor);
-    if (ch->socket) {
-        (void)zmq_socket_monitor(ch->socket, NULL, 0); // ends it; nobody listens any more
+    if (ch->socket)
         zmq_close(ch->socket);
-    }
     ch->socket = ch->monitor = NULL;
 }
 

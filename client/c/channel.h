@@ -16,7 +16,7 @@
 enum ttadi_state {
     TTADI_QUEUED, // to be sent as soon as there is a connection and credit
     TTADI_SENT,   // until due_us, when this try counts as lost
-    TTADI_PAUSED  // refused for now; to be sent again at due_us
+    TTADI_PAUSED  // refused as BUSY or DRAINING; to be sent again at due_us
 };
 
 struct ttadi_request {

@@ -49,7 +49,7 @@ class _Pending:
 class Channel:
     """Requests out, replies in, in whatever order they come.  Belongs to one thread.
 
-    retry        send again what was refused for now, or lost
+    retry        send again what was BUSY, or lost
     try_seconds  until the first try counts as lost; doubles each time
     """
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/support/check.h"
 #include "tests/support/fake_daemon.h"
@@ -1055,6 +1056,29 @@ static void other_topics_are_no_gap_and_overlapping_ones_come_once(void **state)
     assert_int_equal(ttad_event(c, 10, &e), TTAD_NOTHING);
 }
 
+static void nap_us(long us)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 1000 * us}, NULL);
+}
+
+/* A monitor that nobody listens to any more blocks the connection, and that the close. */
+static void a_handle_closes_while_its_connection_is_made(void **state)
+{
+    struct ttad_options o = TTAD_OPTIONS_INIT;
+
+    (void)state;
+    fake_start(&f);
+    o.data = o.control = f.data;
+    for (int i = 0; i < 300; i++) {
+        assert_int_equal(ttad_connect(&o, &c), TTAD_OK);
+        submit("x");
+        turn();
+        nap_us(3 * i); // just before, while, or just after it is made
+        ttad_close(c);
+    }
+    fake_stop(&f);
+}
+
 #define TEST(name)       cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define TEST_HASTY(name) cmocka_unit_test_setup_teardown(name, setup_hasty, teardown)
 #define TEST_ONCE(name)  cmocka_unit_test_setup_teardown(name, setup_once, teardown)
@@ -1062,6 +1086,7 @@ static void other_topics_are_no_gap_and_overlapping_ones_come_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_handle_closes_while_its_connection_is_made),
         TEST(an_answer_has_every_member_of_the_reply),
         TEST(what_the_daemon_does_not_compute_is_nan_or_empty),
         TEST(requests_are_those_that_the_daemon_is_tested_with),
