@@ -59,6 +59,8 @@ LIBSRCS := $(filter-out daemon/main.c,$(SRCS))
 SHIM    := $(BUILD)/tests/support/faulty.so
 SUPSRCS := $(filter-out tests/support/faulty.c,$(sort $(wildcard tests/support/*.c)))
 TSRCS   := $(sort $(foreach d,$(DIRS) client/c,$(wildcard tests/$(d)/test_*.c)))
+# A sanitizer has an allocator of its own, so none of its allocations can be made to fail.
+TSRCS   := $(if $(SAN),$(filter-out tests/daemon/test_scarce.c,$(TSRCS)),$(TSRCS))
 HDRS    := $(sort $(wildcard $(addsuffix /*.h,$(DIRS)) tests/support/*.h client/c/*.h))
 OBJ      = $(patsubst %.c,$(BUILD)/%.o,$(1))
 FSRCS   := $(sort $(wildcard tests/fuzz/*.c))

@@ -10,18 +10,6 @@
 #include <omp.h>
 #include <sys/wait.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-
-int main(void)
-{
-    print_message(
-        "scarce: the sanitizer has an allocator of its own, so none can be made to fail\n");
-    return cmocka_run_group_tests_name("scarce", (const struct CMUnitTest[]){{.name = NULL}}, NULL,
-                                       NULL);
-}
-
-#else
-
 /* ---- an allocator that can be told to fail --------------------------------------------------- */
 
 static long countdown; // 0: nothing fails; n: the n-th allocation from now on
@@ -446,5 +434,3 @@ int main(void)
 
     return cmocka_run_group_tests_name("scarce", tests, NULL, NULL);
 }
-
-#endif
