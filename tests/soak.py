@@ -65,7 +65,7 @@ POLICIES = {
     "tent": TENT,
     "quick": QUICK + PREPROCESS,
     "background": TENT + "adapt: background\n",
-    "captured": QUICK + PREPROCESS + "capture: {mode: on, max_bytes: 1048576}\n",
+    "captured": QUICK + PREPROCESS + "capture: {mode: on, max_bytes: 4194304}\n",
     "norm": (ROOT / "policies" / "norm.yaml").read_text() + PREPROCESS,
     "ema": "version: 1\npreset: norm_ema\nsnapshots: {every_updates: 50}\n" + PREPROCESS,
     "source": "version: 1\npreset: source\n" + PREPROCESS,
