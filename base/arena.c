@@ -34,15 +34,18 @@ static size_t held(const struct tt_arena *a)
     return sum;
 }
 
-static struct tt_block *add_block(struct tt_arena *a, size_t bytes)
+/* The size of the next block: by half of what there is. */
+static size_t next_size(const struct tt_arena *a)
 {
-    size_t size = a->used / 2 / TT_ALIGN * TT_ALIGN; // by half of what there is
+    const size_t size = a->used / 2 / TT_ALIGN * TT_ALIGN;
+
+    return size < FIRST_BLOCK ? FIRST_BLOCK : size > MOST_BLOCK ? MOST_BLOCK : size;
+}
+
+static struct tt_block *add_block(struct tt_arena *a, size_t size, size_t bytes)
+{
     struct tt_block *b;
 
-    if (size < FIRST_BLOCK)
-        size = FIRST_BLOCK;
-    if (size > MOST_BLOCK)
-        size = MOST_BLOCK;
     if (size < bytes)
         size = bytes;
     if (a->limit) {
@@ -73,7 +76,7 @@ void *tt_arena_alloc(struct tt_arena *a, size_t n, size_t size)
     if (!bytes)
         bytes = TT_ALIGN;
     if (!b || b->size - b->used < bytes)
-        b = add_block(a, bytes);
+        b = add_block(a, next_size(a), bytes);
     if (!b)
         return NULL;
     p = (char *)b + HEADER + b->used;
@@ -81,6 +84,16 @@ void *tt_arena_alloc(struct tt_arena *a, size_t n, size_t size)
     a->used += bytes;
     memset(p, 0, bytes);
     return p;
+}
+
+void tt_arena_reserve(struct tt_arena *a, size_t bytes)
+{
+    bytes = (bytes + TT_ALIGN - 1) / TT_ALIGN * TT_ALIGN;
+#ifdef TT_HOSTILE
+    bytes = 0;
+#endif
+    if (bytes && (!a->head || a->head->size - a->head->used < bytes))
+        (void)add_block(a, bytes, bytes);
 }
 
 char *tt_arena_strndup(struct tt_arena *a, const char *s, size_t n)

@@ -26,6 +26,10 @@ void tt_arena_init(struct tt_arena *a, size_t limit);
 void *tt_arena_alloc(struct tt_arena *a, size_t n, size_t size)
     __attribute__((malloc, warn_unused_result));
 
+/* Room for bytes more in one block, so that what is known beforehand wastes none.  Out of memory,
+ * or at the limit, it does nothing: the next allocation tells. */
+void tt_arena_reserve(struct tt_arena *a, size_t bytes);
+
 /* A copy of the first n bytes of s with a NUL behind them; NULL: out of memory. */
 char *tt_arena_strndup(struct tt_arena *a, const char *s, size_t n);
 

@@ -204,6 +204,7 @@ static void settle(struct tt_worker *w, struct tt_lane *lane, struct tt_plan *pl
     if (plan)
         tt_stream_settle(lane->stream, plan, tt_now_ms());
     tt_worker_trim(w, lane);
+    tt_worker_show(w, lane, 0, false);
 }
 
 void tt_serve_update(struct tt_worker *w, struct tt_lane *lane, bool drop)
@@ -229,7 +230,6 @@ void tt_serve_update(struct tt_worker *w, struct tt_lane *lane, bool drop)
         tt_line_saw(w, lane, p->rows, true, p->answer_us + tt_now_us() - start_us);
     }
     free_pending(p);
-    tt_worker_show(w, lane, 0, false);
     settle(w, lane, plan);
 }
 

@@ -46,6 +46,19 @@ static enum tt_code fill(struct tt_stream *s, const struct tt_stream_spec *spec,
     return TT_OK;
 }
 
+/* What a stream allocates for as long as it lives, names and padding put high: one block of it for
+ * each of thousands of streams. */
+static size_t bytes_of(const struct tt_stream_spec *spec)
+{
+    const size_t classes = (size_t)tt_plan_classes(spec->plan) + 1;
+
+    return sizeof(struct tt_stream) + sizeof(struct tt_recent) +
+           (size_t)(spec->ring ? spec->ring : RING) * sizeof(struct tt_version) +
+           classes * (3 * sizeof(float) + sizeof(int64_t)) + strlen(spec->name) +
+           strlen(spec->model_name) + (spec->snapshots ? strlen(spec->snapshots) : 0) +
+           10 * (size_t)TT_ALIGN;
+}
+
 enum tt_code tt_stream_new(const struct tt_stream_spec *spec, struct tt_stream **ret,
                            struct tt_err *err)
 {
@@ -53,6 +66,7 @@ enum tt_code tt_stream_new(const struct tt_stream_spec *spec, struct tt_stream *
     struct tt_stream *s;
 
     tt_arena_init(&arena, 0);
+    tt_arena_reserve(&arena, bytes_of(spec));
     s = TT_NEW(&arena, 1, struct tt_stream);
     if (!s)
         return tt_fail(err, TT_ENOMEM, "stream '%s': out of memory", spec->name);
