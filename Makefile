@@ -61,6 +61,7 @@ SUPSRCS := $(filter-out tests/support/faulty.c,$(sort $(wildcard tests/support/*
 TSRCS   := $(sort $(foreach d,$(DIRS) client/c,$(wildcard tests/$(d)/test_*.c)))
 # A sanitizer has an allocator of its own, so none of its allocations can be made to fail.
 TSRCS   := $(if $(SAN),$(filter-out tests/daemon/test_scarce.c,$(TSRCS)),$(TSRCS))
+GSRCS   := $(sort $(wildcard tests/runtime/ops/grad_*.c))
 HDRS    := $(sort $(wildcard $(addsuffix /*.h,$(DIRS)) tests/support/*.h client/c/*.h))
 OBJ      = $(patsubst %.c,$(BUILD)/%.o,$(1))
 FSRCS   := $(sort $(wildcard tests/fuzz/*.c))
@@ -100,6 +101,9 @@ $(BUILD)/libttad.a: $(call OBJ,$(LIBSRCS)) $(BUILD)/gen/onnx.pb-c.o $(BUILD)/gen
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(call OBJ,$(SUPSRCS)) $(BUILD)/libttad.a
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(TLDLIBS)
+
+# The gradient checks' cases, a table for each of the operators' files.
+$(BUILD)/tests/runtime/test_op: $(call OBJ,$(GSRCS))
 
 # The corpus of a fuzz target, each file once: no clang is needed for that.
 $(REPLAYS): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libttad.a
@@ -183,7 +187,7 @@ $(GEN)/texts.h $(GEN)/texts.c &: scripts/texts.sh $(TEXTS)
 	@mkdir -p $(GEN)
 	$(call say,GEN,$(GEN)/texts.c)sh scripts/texts.sh $(GEN)/texts.h $(GEN)/texts.c $(TEXTS)
 
--include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS) $(FSRCS))
+-include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS) $(GSRCS) $(FSRCS))
 
 # ---- what users type -----------------------------------------------------------
 deps:          ## install the Debian packages that are missing, saying which
@@ -296,7 +300,7 @@ build/fuzz/obj/%.o: %.c | $(GENH)
 -include $(patsubst %.c,build/fuzz/obj/%.d,$(SRCS) $(wildcard tests/fuzz/*.c))
 
 # ---- lint --------------------------------------------------------------------
-ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(FSRCS) tests/support/faulty.c $(wildcard tests/*.c bench/*.c client/c/*.c)
+ALLC := $(SRCS) $(TSRCS) $(SUPSRCS) $(GSRCS) $(FSRCS) tests/support/faulty.c $(wildcard tests/*.c bench/*.c client/c/*.c)
 
 format:        ## rewrite the sources with clang-format
 	$(Q)clang-format -i $(ALLC) $(HDRS)
