@@ -327,6 +327,15 @@ void tt_plan_watch(struct tt_plan *p, void (*answered)(void *ctx), void *ctx)
     p->watcher = ctx;
 }
 
+void tt_plan_watch_nodes(struct tt_plan *p,
+                         void (*done)(void *ctx, const struct tt_node *node, bool backward),
+                         void *ctx)
+{
+    tt_program_watch(p->infer, done, ctx);
+    if (p->learn)
+        tt_program_watch(p->learn, done, ctx);
+}
+
 bool tt_plan_learns(const struct tt_plan *p)
 {
     return p->learn || p->running;

@@ -37,6 +37,11 @@ bool tt_plan_learns(const struct tt_plan *p); // there is an objective, or stati
  * whoever has a clock.  NULL: do not. */
 void tt_plan_watch(struct tt_plan *p, void (*answered)(void *ctx), void *ctx);
 
+/* Have every node of its programs watched (runtime/program.h): for profiles.  NULL: do not. */
+void tt_plan_watch_nodes(struct tt_plan *p,
+                         void (*done)(void *ctx, const struct tt_node *node, bool backward),
+                         void *ctx);
+
 /* Write the initial version: source parameters, parts' initial states.  [tt_plan_floats] */
 void tt_plan_source(const struct tt_plan *p, float *version);
 

@@ -60,6 +60,10 @@ struct tt_program {
     int scratch;     // slot; -1: none
     float *block;    // all slots
     int64_t nblock;  // floats
+
+    /* NULL: nobody watches. */
+    void (*done)(void *ctx, const struct tt_node *node, bool backward);
+    void *watcher;
 };
 
 /* Nodes with layouts, shapes at the limit, gradient flags.  compile.c */

@@ -9,6 +9,9 @@
 #define TT_MACHINE_BYTES 160
 void tt_machine(char ret[TT_MACHINE_BYTES]);
 
+/* c = a b for square matrices of side n, by OpenBLAS: what this machine can do at most. */
+void tt_machine_product(int n, const float *a, const float *b, float *c);
+
 /* The version of OpenBLAS and what it was built for. */
 const char *tt_machine_blas(void);
 

@@ -82,6 +82,10 @@ struct tt_op {
     /* Write, or add to where add[i], every non-NULL in[i]->g from out->g, from the last
      * operand to the first.  NULL: no gradient passes. */
     void (*backward)(struct tt_node *n);
+    /* Floating-point operations of forward, or of backward, as the formula has them: two for each
+     * multiply-add of a product, however it is computed.  NULL: it makes no products.  For
+     * reports. */
+    double (*flops)(const struct tt_node *n, bool backward);
 };
 
 /* Every operator there is, in the order of ops/ops.def; ends with NULL. */
@@ -89,6 +93,12 @@ extern const struct tt_op *const tt_ops[];
 
 /* The operator of that name, or NULL. */
 const struct tt_op *tt_op_find(const char *name);
+
+/* How many of the first two operands, a product's, backward is asked the gradients of. */
+static inline int tt_product_gradients(const struct tt_node *n)
+{
+    return (n->in[0]->g != NULL) + (n->in[1]->g != NULL);
+}
 
 /* The value of v for this run's batch. */
 static inline int64_t tt_now(struct tt_affine v, const struct tt_node *n)

@@ -104,8 +104,44 @@ int tt_program_norm_node(const struct tt_program *p, int i)
     return p->norm_nodes[i];
 }
 
+void tt_program_watch(struct tt_program *p,
+                      void (*done)(void *ctx, const struct tt_node *node, bool backward), void *ctx)
+{
+    p->done = done;
+    p->watcher = ctx;
+}
+
+static bool works_back(const struct tt_pnode *n)
+{
+    return n->backward && !(n->galias && n->alias);
+}
+
+static void forward_watched(struct tt_program *p)
+{
+    p->done(p->watcher, NULL, false);
+    for (int i = 0; i < p->nnodes; i++)
+        if (!p->nodes[i].alias) {
+            p->nodes[i].n.op->forward(&p->nodes[i].n);
+            p->done(p->watcher, &p->nodes[i].n, false);
+        }
+}
+
+static void backward_watched(struct tt_program *p)
+{
+    p->done(p->watcher, NULL, true);
+    for (int i = p->nnodes - 1; i >= 0; i--)
+        if (works_back(&p->nodes[i])) {
+            p->nodes[i].n.op->backward(&p->nodes[i].n);
+            p->done(p->watcher, &p->nodes[i].n, true);
+        }
+}
+
 void tt_program_forward(struct tt_program *p)
 {
+    if (p->done) {
+        forward_watched(p);
+        return;
+    }
     for (int i = 0; i < p->nnodes; i++)
         if (!p->nodes[i].alias)
             p->nodes[i].n.op->forward(&p->nodes[i].n);
@@ -116,12 +152,13 @@ void tt_program_backward(struct tt_program *p)
     if (p->loss < 0 || !p->tensors[p->loss].t.g)
         return;
     *p->tensors[p->loss].t.g = 1;
-    for (int i = p->nnodes - 1; i >= 0; i--) {
-        const struct tt_pnode *n = &p->nodes[i];
-
-        if (n->backward && !(n->galias && n->alias))
-            p->nodes[i].n.op->backward(&p->nodes[i].n);
+    if (p->done) {
+        backward_watched(p);
+        return;
     }
+    for (int i = p->nnodes - 1; i >= 0; i--)
+        if (works_back(&p->nodes[i]))
+            p->nodes[i].n.op->backward(&p->nodes[i].n);
 }
 
 size_t tt_program_bytes(const struct tt_program *p)

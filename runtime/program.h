@@ -51,6 +51,13 @@ void tt_program_forward(struct tt_program *p);
 /* d loss / d wanted into the wanted tensors' g: after forward, once. */
 void tt_program_backward(struct tt_program *p);
 
+/* Call done(ctx, node, backward) after each node that computes, and with NULL for node before the
+ * first one of a forward or backward run: for whoever has a clock.  NULL: do not, which costs
+ * nothing a node. */
+void tt_program_watch(struct tt_program *p,
+                      void (*done)(void *ctx, const struct tt_node *node, bool backward),
+                      void *ctx);
+
 /* Bytes that the program holds: activations, gradients, packed weights. */
 size_t tt_program_bytes(const struct tt_program *p);
 

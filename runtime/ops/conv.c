@@ -467,6 +467,14 @@ static void backward(struct tt_node *n)
         backward_input(n, &g);
 }
 
+static double flops(const struct tt_node *n, bool backward)
+{
+    const struct tt_tensor *w = n->in[1];
+    double one = 2.0 * (double)tt_len(n->out) * (double)(tt_len(w) / w->dim[0]);
+
+    return backward ? one * tt_product_gradients(n) : one;
+}
+
 const struct tt_op tt_op_conv = {
     .name = "Conv",
     .min_in = 2,
@@ -480,4 +488,5 @@ const struct tt_op tt_op_conv = {
     .forward = forward,
     .reads = reads,
     .backward = backward,
+    .flops = flops,
 };

@@ -120,6 +120,14 @@ static unsigned reads_product(const struct tt_node *n, const bool wants[TT_MAXIN
     return (wants[0] ? TT_READS_IN(1) : 0) | (wants[1] ? TT_READS_IN(0) : 0);
 }
 
+static double flops_gemm(const struct tt_node *n, bool backward)
+{
+    const struct gemm *g = (const struct gemm *)n->attr;
+    double one = 2.0 * (double)tt_len(n->out) * (double)n->in[0]->dim[g->ta ? 0 : 1];
+
+    return backward ? one * tt_product_gradients(n) : one;
+}
+
 const struct tt_op tt_op_gemm = {
     .name = "Gemm",
     .min_in = 2,
@@ -133,6 +141,7 @@ const struct tt_op tt_op_gemm = {
     .forward = forward_gemm,
     .reads = reads_product,
     .backward = backward_gemm,
+    .flops = flops_gemm,
 };
 
 /* ---- MatMul: [..., M, K] by [K, N], or by [..., K, N] with the same leading dimensions ------- */
@@ -204,6 +213,14 @@ static void backward_matmul(struct tt_node *n)
     }
 }
 
+static double flops_matmul(const struct tt_node *n, bool backward)
+{
+    const struct tt_tensor *a = n->in[0];
+    double one = 2.0 * (double)tt_len(n->out) * (double)a->dim[a->ndim - 1];
+
+    return backward ? one * tt_product_gradients(n) : one;
+}
+
 const struct tt_op tt_op_matmul = {
     .name = "MatMul",
     .min_in = 2,
@@ -215,4 +232,5 @@ const struct tt_op tt_op_matmul = {
     .forward = forward_matmul,
     .reads = reads_product,
     .backward = backward_matmul,
+    .flops = flops_matmul,
 };

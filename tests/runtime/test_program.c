@@ -173,6 +173,56 @@ static void gradients_of_the_whole_network_match_differences(void **state)
     tt_program_free(p);
 }
 
+struct seen {
+    int runs[2], convs[2], nodes[2]; // forward, backward
+    double flops[2];
+};
+
+static void see(void *ctx, const struct tt_node *node, bool backward)
+{
+    struct seen *s = (struct seen *)ctx;
+
+    if (!node) {
+        s->runs[backward]++;
+        return;
+    }
+    s->nodes[backward]++;
+    s->convs[backward] += !strcmp(node->op->name, "Conv");
+    s->flops[backward] += node->op->flops ? node->op->flops(node, backward) : 0;
+}
+
+/* The demo's model: gradients go through all products but the first convolution, whose input wants
+ * none, and through none to a weight. */
+static void who_watches_sees_every_node_and_what_it_computes(void **state)
+{
+    const double first = 2.0 * 28 * 28 * 16 * 9;
+    struct tt_program *p = compile(2, true);
+    struct seen one = {0}, two = {0};
+    float a[20], b[20];
+
+    (void)state;
+    run(p, 2, true, a);
+    tt_program_watch(p, see, &two);
+    run(p, 2, true, b);
+    tt_program_backward(p);
+    assert_memory_equal(a, b, sizeof a);
+    assert_int_equal(two.runs[0], 1);
+    assert_int_equal(two.runs[1], 1);
+    assert_int_equal(two.convs[0], 9);
+    assert_int_equal(two.convs[1], 8);
+    tt_program_watch(p, see, &one);
+    run(p, 1, true, b);
+    tt_program_backward(p);
+    assert_int_equal(one.nodes[0], two.nodes[0]);
+    assert_true(one.flops[0] > 2e6);
+    assert_close(two.flops[0], 2 * one.flops[0], 0, 1);
+    assert_close(two.flops[0] - two.flops[1], 2 * first, 0, 1);
+    tt_program_watch(p, NULL, NULL);
+    run(p, 1, true, b);
+    assert_int_equal(one.runs[0], 1);
+    tt_program_free(p);
+}
+
 static void too_many_rows_are_an_error_that_names_the_limit(void **state)
 {
     struct tt_program *p = compile(4, false);
@@ -217,6 +267,7 @@ int main(void)
         cmocka_unit_test(rows_do_not_see_each_other_under_source_statistics),
         cmocka_unit_test(memory_is_shared_without_changing_an_answer),
         cmocka_unit_test(gradients_of_the_whole_network_match_differences),
+        cmocka_unit_test(who_watches_sees_every_node_and_what_it_computes),
         cmocka_unit_test(too_many_rows_are_an_error_that_names_the_limit),
         cmocka_unit_test(an_operator_without_gradient_is_named_when_one_is_needed),
     };
