@@ -28,6 +28,7 @@ DEBS_TEST  := libcmocka-dev sqlite3 python3 python3-numpy python3-zmq python3-ma
               valgrind
 DEBS_DEMO  := python3 python3-numpy python3-zmq python3-matplotlib sqlite3
 DEBS_LINT  := clang-format clang-tidy cppcheck libomp-dev
+DEBS_CONFORMANCE := libonnx-testdata
 DEBS_FUZZ  := clang libclang-rt-14-dev
 
 PKG_CONFIG ?= pkg-config
@@ -81,7 +82,7 @@ PARALLEL = --no-print-directory -Otarget $(if $(filter -j%,$(MAKEFLAGS)),,-j$(sh
 .SUFFIXES:
 .SECONDARY:
 .PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills soak leaks races \
-        bench parity \
+        bench parity conformance \
         client install-client \
         hdrcheck format format-check tidy cppcheck lint rules compdb install clean help FORCE
 
@@ -187,7 +188,7 @@ $(GEN)/texts.h $(GEN)/texts.c &: scripts/texts.sh $(TEXTS)
 	@mkdir -p $(GEN)
 	$(call say,GEN,$(GEN)/texts.c)sh scripts/texts.sh $(GEN)/texts.h $(GEN)/texts.c $(TEXTS)
 
--include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS) $(GSRCS) $(FSRCS))
+-include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS) $(GSRCS) $(FSRCS) tests/conformance.c)
 
 # ---- what users type -----------------------------------------------------------
 deps:          ## install the Debian packages that are missing, saying which
@@ -211,6 +212,11 @@ parity: $(BUILD)/tests/parity  ## compare with stored numbers: DIR=cases [IMAGES
 
 bench: $(BUILD)/bench/tent_step  ## a Tent step beside PyTorch's, interleaved: MODEL=FILE.onnx (needs torch)
 	$(Q)$(BENCH_PYTHON) bench/tent_step.py $(if $(MODEL),--model $(MODEL)) --ours $(BUILD)/bench/tent_step
+
+ONNX_TESTS ?= /usr/share/libonnx-testdata/data
+conformance: $(BUILD)/tests/conformance  ## the ONNX project's backend tests: CASES='test_softmax*' runs some
+	@sh scripts/deps.sh $(DEBS_CONFORMANCE)
+	$(Q)$(BUILD)/tests/conformance $(ONNX_TESTS) $(if $(CASES),'$(CASES)')
 
 # ---- tests -------------------------------------------------------------------
 CHECK = @PYTHON=$(PYTHON) sh scripts/check.sh $(BUILD)/ttad
