@@ -7,10 +7,12 @@
 #include "tests/support/gradcheck.h"
 
 /* Every operator's backward, in every layout that its rule allows. */
-extern const struct gradcase tt_grad_common[];
+extern const struct gradcase tt_grad_common[], tt_grad_linear[], tt_grad_norm[];
 
 static const struct gradcase *const tables[] = {
     tt_grad_common,
+    tt_grad_linear,
+    tt_grad_norm,
 };
 
 static const int ntables = (int)(sizeof tables / sizeof *tables);

@@ -77,8 +77,6 @@ const struct gradcase tt_grad_common[] = {
      {AINT("transB", 1), AFLOAT("alpha", 1.5f), AFLOAT("beta", .5f)}},
     {"Gemm", "a transposed", 3, {{2, 5, 3}, {2, 5, 4}, {2, 3, 1}}, {AINT("transA", 1)}},
     {"Gemm", "both transposed", 2, {{2, 5, 3}, {2, 4, 5}}, {AINT("transA", 1), AINT("transB", 1)}},
-    {"MatMul", "one b for all", 2, {{3, 2, 3, 5}, {2, 5, 4}}},
-    {"MatMul", "a b each", 2, {{3, 2, 3, 5}, {3, 2, 5, 4}}},
     {"GlobalAveragePool", "", 1, {{4, 2, 3, 5, 4}}},
     {"AveragePool",
      "padding not counted",

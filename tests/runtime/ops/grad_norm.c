@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/gradcheck.h"
+
+const struct gradcase tt_grad_norm[] = {
+    {"LayerNormalization", "last axis", 3, {{3, 2, 3, 37}, {1, 37}, {1, 37}}},
+    {"LayerNormalization", "two axes, no bias", 2, {{3, 5, 3, 7}, {2, 3, 7}}, {AINT("axis", 1)}},
+    {"LayerNormalization",
+     "two blocks of rows",
+     3,
+     {{2, 70, 5}, {1, 5}, {1, 5}},
+     {AINT("axis", -1), AFLOAT("epsilon", 1e-2f)}},
+    {"GroupNormalization",
+     "a scale for each channel",
+     3,
+     {{4, 2, 6, 3, 5}, {1, 6}, {1, 6}},
+     {AINT("num_groups", 3)},
+     .opset = 21},
+    {"GroupNormalization",
+     "a scale for each group",
+     3,
+     {{4, 2, 34, 3, 5}, {1, 2}, {1, 2}},
+     {AINT("num_groups", 2)},
+     .opset = 18},
+    {"InstanceNormalization",
+     "",
+     3,
+     {{4, 2, 18, 3, 5}, {1, 18}, {1, 18}},
+     {AFLOAT("epsilon", 1e-2f)}},
+    {"InstanceNormalization", "one dimension", 3, {{3, 2, 3, 21}, {1, 3}, {1, 3}}},
+    {NULL},
+};
