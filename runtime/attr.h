@@ -39,13 +39,15 @@ struct tt_attr {
     enum tt_attr_type asked; // as this type
 };
 
-#define TT_MAXIN 5
+#define TT_MAXIN 8 // operands of a node; longer lists become several nodes when a model is read
 
 struct tt_attrs {
     struct tt_arena *arena; // lives as long as the graph: for what read() must keep
     int n;
     struct tt_attr *list;
     int opset;            // of the default domain
+    int result;           // which of the node's results is made
+    int nresults;         // as written in the file, those without a name included
     int nin;              // operands as written in the file, missing optional ones included
     bool given[TT_MAXIN]; // operand i is there
     const struct tt_ints *ints[TT_MAXIN]; // operand i, where it is of integers

@@ -13,6 +13,30 @@ static enum tt_code out_of_memory(struct tt_err *err)
     return tt_fail(err, TT_ENOMEM, "out of memory while compiling the graph");
 }
 
+/* A weight or an input; or a result that is known, because no weight behind it is variable. */
+static bool is_leaf(const struct tt_program *p, int value)
+{
+    return p->graph->values[value].kind != TT_RESULT ||
+           (p->graph->values[value].data && !p->varies[value]);
+}
+
+/* Which values are others than the model's own from one run to the next. */
+static void find_varying(struct tt_program *p, const struct tt_program_spec *spec)
+{
+    const struct tt_graph *g = p->graph;
+
+    for (int i = 0; i < g->nvalues; i++)
+        p->varies[i] = g->values[i].kind == TT_INPUT;
+    for (int i = 0; i < spec->nvariable; i++)
+        p->varies[spec->variable[i]] = true;
+    for (int i = 0; i < spec->nwanted; i++)
+        p->varies[spec->wanted[i]] = true;
+    for (int i = 0; i < g->nnodes; i++)
+        for (int k = 0; k < g->nodes[i].nin; k++)
+            if (g->nodes[i].in[k] >= 0 && p->varies[g->nodes[i].in[k]])
+                p->varies[g->nodes[i].out] = true;
+}
+
 /* Mark the nodes that outputs and loss are made from.  need [graph->nnodes] */
 static void mark(const struct tt_graph *g, bool *need, int value)
 {
@@ -20,14 +44,17 @@ static void mark(const struct tt_graph *g, bool *need, int value)
         need[g->values[value].node] = true;
 }
 
-static void mark_all(const struct tt_graph *g, const struct tt_program_spec *spec, bool *need)
+static void mark_all(const struct tt_program *p, const struct tt_program_spec *spec, bool *need)
 {
+    const struct tt_graph *g = p->graph;
+
     for (int i = 0; i < spec->noutputs; i++)
         mark(g, need, spec->outputs[i]);
     mark(g, need, spec->loss);
     for (int i = g->nnodes - 1; i >= 0; i--)
         for (int k = 0; need[i] && k < g->nodes[i].nin; k++)
-            mark(g, need, g->nodes[i].in[k]);
+            if (g->nodes[i].in[k] >= 0 && !is_leaf(p, g->nodes[i].in[k]))
+                mark(g, need, g->nodes[i].in[k]);
 }
 
 static int add_tensor(struct tt_program *p, int value, const char *name)
@@ -40,7 +67,7 @@ static int add_tensor(struct tt_program *p, int value, const char *name)
     return p->ntensors++;
 }
 
-/* The tensor of an input or a weight, made when first used. */
+/* The tensor of a value that no node makes here, made when first used. */
 static int leaf(struct tt_program *p, int value)
 {
     const struct tt_value *v = &p->graph->values[value];
@@ -52,6 +79,7 @@ static int leaf(struct tt_program *p, int value)
     t = &p->tensors[p->of_value[value]];
     t->input = v->kind == TT_INPUT;
     t->t.ndim = v->ndim;
+    t->t.dtype = v->dtype;
     for (int i = 0; i < v->ndim; i++)
         t->t.dim[i] = v->dim[i] < 0 ? p->limit : v->dim[i];
     memcpy(&t->t.x, &v->data, sizeof t->t.x); // weights are only read
@@ -140,18 +168,24 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     const struct tt_gnode *g = &p->graph->nodes[index];
     struct tt_node shaped = {.op = g->op, .name = g->name, .attr = g->attr, .batch = p->limit};
     struct tt_tensor result = {.name = p->graph->values[g->out].name};
-    int in[TT_MAXIN] = {-1, -1, -1, -1, -1}, out;
+    int in[TT_MAXIN], out;
     struct tt_pnode *n;
 
     shaped.nin = g->nin;
     shaped.out = &result;
+    for (int i = 0; i < TT_MAXIN; i++)
+        in[i] = -1;
     for (int i = 0; i < g->nin; i++) {
-        const struct tt_value *v = g->in[i] < 0 ? NULL : &p->graph->values[g->in[i]];
+        const int value = g->in[i];
 
-        in[i] = !v ? -1 : v->kind == TT_RESULT ? p->of_value[g->in[i]] : leaf(p, g->in[i]);
-        shaped.in[i] = v ? &p->tensors[in[i]].t : NULL;
-        shaped.constant[i] = v && v->kind == TT_WEIGHT && !p->tensors[in[i]].variable;
+        if (value < 0)
+            continue;
+        in[i] = leaf(p, value); // or what was made before
+        shaped.in[i] = &p->tensors[in[i]].t;
+        shaped.constant[i] =
+            p->tensors[in[i]].node < 0 && !p->tensors[in[i]].input && !p->tensors[in[i]].variable;
     }
+    result.dtype = shaped.in[0] ? shaped.in[0]->dtype : TT_FLOATS;
     if (g->op->shape(&shaped, err) != TT_OK)
         return tt_fail_in(err, "node '%s' (%s)", g->name, g->op->name);
     choose_layouts(p, g->op, g->nin, in, &result);
@@ -188,7 +222,8 @@ static enum tt_code mark_gradients(struct tt_program *p, const struct tt_program
     }
     for (int i = 0; i < p->nnodes; i++)
         for (int k = 0; k < p->nodes[i].n.nin; k++)
-            if (p->nodes[i].in[k] >= 0 && p->tensors[p->nodes[i].in[k]].grad)
+            if (p->nodes[i].in[k] >= 0 && p->tensors[p->nodes[i].in[k]].grad &&
+                p->tensors[p->nodes[i].out].t.dtype == TT_FLOATS)
                 p->tensors[p->nodes[i].out].grad = true;
     reaches[p->loss] = true;
     for (int i = p->nnodes - 1; i >= 0; i--) {
@@ -253,9 +288,11 @@ static enum tt_code allocate(struct tt_program *p, struct tt_err *err)
     p->nodes = TT_NEW(&p->arena, p->max_nodes, struct tt_pnode);
     p->twin = TT_NEW(&p->arena, p->max_tensors, int);
     p->of_value = TT_NEW(&p->arena, g->nvalues + 1, int);
+    p->varies = TT_NEW(&p->arena, g->nvalues + 1, bool);
     p->norm_nodes = TT_NEW(&p->arena, norms + 1, int);
     p->norms = TT_NEW(&p->arena, norms + 1, struct tt_norm);
-    if (!p->tensors || !p->nodes || !p->twin || !p->of_value || !p->norm_nodes || !p->norms)
+    if (!p->tensors || !p->nodes || !p->twin || !p->of_value || !p->varies || !p->norm_nodes ||
+        !p->norms)
         return out_of_memory(err);
     for (int i = 0; i < g->nvalues; i++)
         p->of_value[i] = -1;
@@ -298,7 +335,8 @@ enum tt_code tt_compile(struct tt_program *p, const struct tt_program_spec *spec
     need = TT_NEW(&p->arena, p->graph->nnodes + 1, bool);
     if (!need)
         return out_of_memory(err);
-    mark_all(p->graph, spec, need);
+    find_varying(p, spec);
+    mark_all(p, spec, need);
     for (int i = 0; i < spec->nvariable; i++)
         p->tensors[leaf(p, spec->variable[i])].variable = true;
     for (int i = 0; i < p->graph->nnodes; i++)

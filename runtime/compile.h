@@ -53,6 +53,7 @@ struct tt_program {
     struct tt_pnode *nodes;
     struct tt_store_slot *slots;
     int *of_value; // [graph->nvalues] tensor in the layout it was made in; -1: not computed
+    bool *varies;  // [graph->nvalues] not the same in every run
     int *twin;     // [max_tensors] the same value in the other layout; -1: none
     int nnorms;
     struct tt_norm *norms;

@@ -112,6 +112,15 @@ int tt_graph_node(struct tt_graph *g, const struct tt_op *op, const char *name, 
     return node.out;
 }
 
+void tt_graph_known(struct tt_graph *g, int value, const struct tt_value *v)
+{
+    struct tt_value *to = &g->values[value];
+
+    set_dims(to, v->ndim, v->dim);
+    to->dtype = v->dtype;
+    to->data = v->data;
+}
+
 bool tt_graph_output(struct tt_graph *g, int value)
 {
     void *outputs = grow(g->arena, g->outputs, g->noutputs, &g->max_outputs, sizeof(int));

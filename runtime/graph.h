@@ -22,7 +22,9 @@ struct tt_value {
     enum tt_value_kind kind;
     int ndim;               // TT_INPUT, TT_WEIGHT; a result's is known when compiled
     int64_t dim[TT_MAXDIM]; // -1: the batch (dimension 0 of inputs)
-    const float *data;      // TT_WEIGHT
+    enum tt_number dtype;   // TT_INPUT, TT_WEIGHT; of a result with data
+    const float *data;      // TT_WEIGHT; of a result: what it is as long as no weight behind it is
+                            // another than the model's (ndim and dim are known then, too)
     int node;               // TT_RESULT: which makes it
 };
 
@@ -59,6 +61,9 @@ int tt_graph_weight(struct tt_graph *g, const char *name, int ndim, const int64_
                     const float *data);
 int tt_graph_node(struct tt_graph *g, const struct tt_op *op, const char *name, const void *attr,
                   int nin, const int *in, const char *out);
+
+/* A result is known to be like v: its shape, dtype and data, which is kept. */
+void tt_graph_known(struct tt_graph *g, int value, const struct tt_value *v);
 
 /* Add to the graph's outputs; false: out of memory. */
 bool tt_graph_output(struct tt_graph *g, int value);

@@ -47,6 +47,7 @@ static void as_tensor(const struct tt_probe *p, int k, struct tt_tensor *ret)
     *ret = (struct tt_tensor){
         .name = p->name,
         .ndim = p->ndim,
+        .dtype = p->dtype,
         .x = data.to,
     };
     memcpy(ret->dim, p->dim[k], sizeof ret->dim);
@@ -68,6 +69,7 @@ static enum tt_code probe_once(const struct tt_op *op, const char *name, const v
         n.in[i] = &operand[i];
         n.constant[i] = in[i]->data != NULL;
     }
+    out->dtype = n.in[0] ? n.in[0]->dtype : TT_FLOATS;
     rc = op->shape(&n, err);
     if (!rc && (out->ndim < 0 || out->ndim > TT_MAXDIM))
         rc = tt_fail(err, TT_EUNSUPPORTED, "a result of %d dimensions, at most %d are supported",
@@ -90,6 +92,7 @@ enum tt_code tt_probe_node(const struct tt_op *op, const char *name, const void 
             return tt_fail(err, TT_EUNSUPPORTED,
                            "the number of dimensions of the result depends on the batch");
         next.ndim = out.ndim;
+        next.dtype = out.dtype;
         memcpy(next.dim[k], out.dim, sizeof out.dim);
     }
     *ret = next;
@@ -110,6 +113,7 @@ enum tt_code tt_probe_graph(const struct tt_graph *g, struct tt_arena *arena, st
         if (v->kind != TT_RESULT &&
             tt_probe_set(&probes[i], v->name, v->ndim, v->dim, v->data, err))
             return tt_fail_in(err, "'%s'", v->name);
+        probes[i].dtype = v->dtype;
     }
     for (int i = 0; i < g->nnodes; i++) {
         const struct tt_gnode *n = &g->nodes[i];
@@ -122,6 +126,18 @@ enum tt_code tt_probe_graph(const struct tt_graph *g, struct tt_arena *arena, st
     }
     *ret = probes;
     return TT_OK;
+}
+
+int64_t tt_probe_len(const struct tt_probe *p)
+{
+    int64_t n = 1;
+
+    for (int i = 0; i < p->ndim; i++) {
+        if (p->dim[0][i] != p->dim[1][i] || p->dim[0][i] != p->dim[2][i])
+            return -1;
+        n *= p->dim[0][i]; // it was found to fit
+    }
+    return n;
 }
 
 bool tt_probe_affine(const struct tt_probe *p, int i, struct tt_affine *ret)

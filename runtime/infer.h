@@ -16,6 +16,7 @@ struct tt_probe {
     int ndim;
     int64_t dim[TT_PROBES][TT_MAXDIM];
     const char *name;
+    enum tt_number dtype;
     const float *data; // of a constant; NULL: not one
 };
 
@@ -31,6 +32,9 @@ TT_MUST_CHECK enum tt_code tt_probe_node(const struct tt_op *op, const char *nam
 /* The shapes of all values of a graph, in arena: [nvalues]. */
 TT_MUST_CHECK enum tt_code tt_probe_graph(const struct tt_graph *g, struct tt_arena *arena,
                                           struct tt_probe **ret, struct tt_err *err);
+
+/* Elements of a value whose shape is the same for each batch; -1: it is not. */
+int64_t tt_probe_len(const struct tt_probe *p);
 
 /* A dimension as a + b * batch; false: it is not of that form. */
 bool tt_probe_affine(const struct tt_probe *p, int i, struct tt_affine *ret);

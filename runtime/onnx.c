@@ -84,7 +84,8 @@ static enum tt_code add_symbols(struct tt_onnx *o, struct tt_err *err)
                 continue;
             if (check_name(node->output[k], "a result of node", i, err))
                 return err->code;
-            *s++ = (struct tt_symbol){.name = node->output[k], .node = (int)i, .value = -1};
+            *s++ = (struct tt_symbol){
+                .name = node->output[k], .node = (int)i, .result = (int)k, .value = -1};
         }
     }
     o->nsymbols = (int)(s - o->symbols);
@@ -235,8 +236,9 @@ static enum tt_code read_input(struct tt_onnx *o, struct tt_symbol *s, struct tt
     if (!t || !t->shape)
         return tt_fail(err, TT_EUNSUPPORTED, "%s",
                        t ? "its shape is not given" : "it is not a tensor");
-    if (t->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT)
-        return tt_fail(err, TT_EUNSUPPORTED, "its type is %s, want FLOAT",
+    if (t->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT &&
+        tt_onnx_class(t->elem_type) != TT_ONNX_INT)
+        return tt_fail(err, TT_EUNSUPPORTED, "its type is %s, want FLOAT, integers or BOOL",
                        tt_onnx_type_name(t->elem_type));
     if (t->shape->n_dim > TT_MAXDIM)
         return tt_fail(err, TT_EUNSUPPORTED, "%zu dimensions, at most %d are supported",
@@ -249,6 +251,7 @@ static enum tt_code read_input(struct tt_onnx *o, struct tt_symbol *s, struct tt
     s->value = tt_graph_input(&o->draft, s->name, (int)t->shape->n_dim, dim);
     if (s->value < 0)
         return no_memory(err);
+    shape.dtype = o->draft.values[s->value].dtype = tt_onnx_number(t->elem_type);
     o->probes[s->value] = shape;
     return TT_OK;
 }
@@ -264,8 +267,8 @@ static enum tt_code read_inputs(struct tt_onnx *o, struct tt_err *err)
     return TT_OK;
 }
 
-enum tt_code tt_onnx_weight(struct tt_onnx *o, struct tt_symbol *s, int ndim, const int64_t *dim,
-                            const float *data, struct tt_err *err)
+enum tt_code tt_onnx_weight(struct tt_onnx *o, struct tt_symbol *s, enum tt_number dtype, int ndim,
+                            const int64_t *dim, const float *data, struct tt_err *err)
 {
     struct tt_probe shape;
 
@@ -274,6 +277,7 @@ enum tt_code tt_onnx_weight(struct tt_onnx *o, struct tt_symbol *s, int ndim, co
     s->value = tt_graph_weight(&o->draft, s->name, ndim, dim, data);
     if (s->value < 0)
         return no_memory(err);
+    shape.dtype = o->draft.values[s->value].dtype = dtype;
     o->probes[s->value] = shape;
     return TT_OK;
 }
@@ -285,15 +289,12 @@ static enum tt_code read_nodes(struct tt_onnx *o, struct tt_err *err)
 
         if (!is_needed(o, node))
             continue;
-        if (tt_onnx_node(o, node, err))
-            return err->code;
-        for (size_t k = 1; k < node->n_output; k++)
-            if (node->output[k][0] && tt_onnx_symbol(o, node->output[k])->needed)
-                return tt_fail(err, TT_EUNSUPPORTED,
-                               "node '%s': operator '%s' (opset %d): result %zu, '%s', is used, "
-                               "and only the first is supported",
-                               tt_onnx_node_name(node), node->op_type, o->opset, k,
-                               node->output[k]);
+        for (size_t k = 0; k < node->n_output; k++) {
+            struct tt_symbol *s = node->output[k][0] ? tt_onnx_symbol(o, node->output[k]) : NULL;
+
+            if (s && s->needed && tt_onnx_node(o, s, err))
+                return err->code;
+        }
     }
     return TT_OK;
 }
@@ -338,6 +339,8 @@ static int emit_value(struct tt_onnx *o, int from, int *map)
         name = keep_name(o->model, v->name);
         if (name)
             map[from] = tt_graph_weight(&o->model->graph, name, v->ndim, v->dim, v->data);
+        if (map[from] >= 0)
+            o->model->graph.values[map[from]].dtype = v->dtype;
     }
     return map[from];
 }
@@ -357,7 +360,11 @@ static bool emit_node(struct tt_onnx *o, const struct tt_gnode *node, int *map)
         return false;
     map[node->out] =
         tt_graph_node(&o->model->graph, node->op, name, node->attr, node->nin, in, out);
-    return map[node->out] >= 0;
+    if (map[node->out] < 0)
+        return false;
+    if (o->draft.values[node->out].data)
+        tt_graph_known(&o->model->graph, map[node->out], &o->draft.values[node->out]);
+    return true;
 }
 
 static bool emit_inputs(struct tt_onnx *o, int *map)
@@ -373,6 +380,7 @@ static bool emit_inputs(struct tt_onnx *o, int *map)
         map[i] = name ? tt_graph_input(&o->model->graph, name, v->ndim, v->dim) : -1;
         if (map[i] < 0)
             return false;
+        o->model->graph.values[map[i]].dtype = v->dtype;
     }
     return true;
 }

@@ -17,11 +17,12 @@
 struct tt_symbol {
     const char *name;
     int node;                        // that makes it; -1: an input or an initializer
+    int result;                      // which of the node's results
     const Onnx__TensorProto *tensor; // an initializer that was not needed so far
     const Onnx__ValueInfoProto *input;
     bool needed;                // by an output, or by a node that is
     int value;                  // of the draft, or -1
-    const struct tt_ints *ints; // or these
+    const struct tt_ints *ints; // or these; or both, when constant integers are operands, too
 };
 
 struct tt_onnx {
@@ -43,13 +44,12 @@ const char *tt_onnx_node_name(const Onnx__NodeProto *node);
 
 /* Make s a constant of the draft, from its initializer or from data; false is never a lack of
  * memory alone: *err is filled. */
-TT_MUST_CHECK enum tt_code tt_onnx_weight(struct tt_onnx *o, struct tt_symbol *s, int ndim,
-                                          const int64_t *dim, const float *data,
-                                          struct tt_err *err);
+TT_MUST_CHECK enum tt_code tt_onnx_weight(struct tt_onnx *o, struct tt_symbol *s,
+                                          enum tt_number dtype, int ndim, const int64_t *dim,
+                                          const float *data, struct tt_err *err);
 
-/* Read a node whose operands are all known.  The error names the node. */
-TT_MUST_CHECK enum tt_code tt_onnx_node(struct tt_onnx *o, const Onnx__NodeProto *node,
-                                        struct tt_err *err);
+/* Read what makes s, of a node whose operands are all known.  The error names the node. */
+TT_MUST_CHECK enum tt_code tt_onnx_node(struct tt_onnx *o, struct tt_symbol *s, struct tt_err *err);
 
 /* One node on its way: its operands as symbols, its attributes as ours. */
 struct tt_onnx_reading {
@@ -69,6 +69,10 @@ typedef enum tt_code tt_onnx_rule(struct tt_onnx_reading *r);
 /* The rule (runtime/onnx_rules.c) of an operator that is not computed when a model runs, as
  * Constant, Shape, Cast, Identity; or NULL. */
 tt_onnx_rule *tt_onnx_find_rule(const char *op);
+
+/* The result is what op makes of the operands when the model runs; or, if they are all constants,
+ * what it makes of them now. */
+TT_MUST_CHECK enum tt_code tt_onnx_run_op(struct tt_onnx_reading *r, const struct tt_op *op);
 
 /* Have s as a weight or as integers: an initializer becomes one when it is first needed. */
 TT_MUST_CHECK enum tt_code tt_onnx_load(struct tt_onnx_reading *r, struct tt_symbol *s);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/constant.h"
 #include "runtime/fold.h"
 #include "runtime/onnx.h"
 #include "runtime/onnx_tensor.h"
@@ -11,9 +12,28 @@ static enum tt_code no_memory(struct tt_onnx_reading *r)
     return tt_fail(r->err, TT_ENOMEM, "out of memory");
 }
 
+#define CONSTANT_MAX ((int64_t)1 << 24) // elements that are computed when the model is read
+
 #define ATTRIBUTE(t) ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__##t
 
 /* ---- operands -------------------------------------------------------------- */
+
+/* Integers that were computed from constants are as good as those that the file holds. */
+static enum tt_code know_ints(struct tt_onnx_reading *r, struct tt_symbol *s)
+{
+    const struct tt_probe *p = s->value >= 0 ? &r->o->probes[s->value] : NULL;
+    struct tt_ints *v;
+
+    if (s->ints || !p || !p->data || p->dtype == TT_FLOATS || tt_probe_len(p) > TT_FOLD_MAX)
+        return TT_OK;
+    v = TT_NEW(r->o->arena, 1, struct tt_ints);
+    if (!v || !tt_ints_new(r->o->arena, p->ndim, p->dim[0], v))
+        return no_memory(r);
+    for (int64_t i = 0; i < v->n; i++)
+        v->v[i].a = (int64_t)p->data[i];
+    s->ints = v;
+    return TT_OK;
+}
 
 static enum tt_code find_operands(struct tt_onnx_reading *r)
 {
@@ -27,12 +47,16 @@ static enum tt_code find_operands(struct tt_onnx_reading *r)
         r->in[i] = tt_onnx_symbol(r->o, r->node->input[i]); // there: the file was checked
         if (tt_onnx_load(r, r->in[i]))
             return r->err->code;
+        if (know_ints(r, r->in[i]))
+            return r->err->code;
         if (i < TT_MAXIN) {
             r->attrs.given[i] = true;
             r->attrs.ints[i] = r->in[i]->ints;
         }
     }
     r->attrs.nin = r->nin;
+    r->attrs.result = r->out->result;
+    r->attrs.nresults = (int)r->node->n_output;
     return TT_OK;
 }
 
@@ -152,53 +176,117 @@ static enum tt_code read_attr(struct tt_onnx_reading *r, const struct tt_op *op,
     return tt_attrs_done(&r->attrs, r->err);
 }
 
-/* Integers where the operator takes integers, small enough to compute with any batch; floats
- * elsewhere. */
-static enum tt_code check_kinds(struct tt_onnx_reading *r, const struct tt_op *op)
+/* Small enough to compute with any batch. */
+static enum tt_code check_size(struct tt_onnx_reading *r, int i)
+{
+    const struct tt_ints *v = r->in[i]->ints;
+
+    for (int64_t k = 0; k < v->n; k++)
+        if (v->v[k].b && (llabs(v->v[k].b) > INT32_MAX || llabs(v->v[k].a) > INT32_MAX))
+            return tt_fail(r->err, TT_ERANGE, "operand %d, '%s', holds %lld + %lld * batch", i,
+                           r->in[i]->name, (long long)v->v[k].a, (long long)v->v[k].b);
+    return TT_OK;
+}
+
+/* Integers that the model computes with: a constant like any other. */
+static enum tt_code as_weight(struct tt_onnx_reading *r, int i)
+{
+    struct tt_symbol *s = r->in[i];
+    const struct tt_ints *v = s->ints;
+    float *x;
+
+    if (s->value >= 0)
+        return TT_OK;
+    if (tt_ints_fixed(v, s->name, r->err))
+        return tt_fail_in(r->err, "operand %d", i);
+    if (!v->n)
+        return tt_fail(r->err, TT_ESHAPE, "operand %d, '%s', has no elements", i, s->name);
+    x = TT_NEW(&r->o->model->arena, v->n, float);
+    if (!x)
+        return no_memory(r);
+    for (int64_t k = 0; k < v->n; k++) {
+        if (!tt_onnx_exact(v->v[k].a))
+            return tt_fail(r->err, TT_ERANGE,
+                           "operand %d, '%s': element %lld is %lld, want at most "
+                           "2^24",
+                           i, s->name, (long long)k, (long long)v->v[k].a);
+        x[k] = (float)v->v[k].a;
+    }
+    return tt_onnx_weight(r->o, s, TT_INTS, v->ndim, v->dim, x, r->err);
+}
+
+/* Integers that are known where the operator wants them; numbers elsewhere.  in[i]: values, -1 for
+ * what is not given or known. */
+static enum tt_code take_operands(struct tt_onnx_reading *r, const struct tt_op *op, int *in)
 {
     for (int i = 0; i < r->nin; i++) {
-        const struct tt_ints *v = r->in[i] ? r->in[i]->ints : NULL;
-        bool wanted = op->ints & 1u << i;
-
-        if (r->in[i] && wanted != (v != NULL))
-            return tt_fail(r->err, TT_EUNSUPPORTED,
-                           wanted ? "operand %d, '%s', is not known when the model "
-                                    "is read"
-                                  : "operand %d, '%s', is of integers, want floats",
-                           i, r->in[i]->name);
-        for (int64_t k = 0; v && k < v->n; k++)
-            if (v->v[k].b && (llabs(v->v[k].b) > INT32_MAX || llabs(v->v[k].a) > INT32_MAX))
-                return tt_fail(r->err, TT_ERANGE, "operand %d, '%s', holds %lld + %lld * batch", i,
-                               r->in[i]->name, (long long)v->v[k].a, (long long)v->v[k].b);
+        in[i] = -1;
+        if (!r->in[i])
+            continue;
+        if (op->ints & 1u << i) {
+            if (!r->in[i]->ints)
+                return tt_fail(r->err, TT_EUNSUPPORTED,
+                               "operand %d, '%s', is not known when the model is read", i,
+                               r->in[i]->name);
+            if (check_size(r, i))
+                return r->err->code;
+            continue;
+        }
+        if (as_weight(r, i))
+            return r->err->code;
+        in[i] = r->in[i]->value;
     }
     return TT_OK;
 }
 
-static enum tt_code run_op(struct tt_onnx_reading *r, const struct tt_op *op)
+/* Nothing that goes into the result depends on what a run brings. */
+static bool is_constant(const struct tt_onnx_reading *r, const struct tt_op *op, const int *in,
+                        const struct tt_probe *result)
+{
+    if (op->norm || tt_probe_len(result) < 0 || tt_probe_len(result) > CONSTANT_MAX)
+        return false;
+    for (int i = 0; i < r->nin; i++) {
+        const struct tt_ints *v = r->in[i] && op->ints & 1u << i ? r->in[i]->ints : NULL;
+
+        for (int64_t k = 0; v && k < v->n; k++)
+            if (v->v[k].b)
+                return false;
+        if (in[i] >= 0 && !r->o->probes[in[i]].data)
+            return false;
+    }
+    return true;
+}
+
+enum tt_code tt_onnx_run_op(struct tt_onnx_reading *r, const struct tt_op *op)
 {
     const struct tt_probe *probes[TT_MAXIN] = {NULL};
-    int in[TT_MAXIN], value;
     struct tt_probe shape = {.name = r->out->name};
+    int in[TT_MAXIN], value;
     void *attr = NULL;
 
     if (r->o->opset < op->opset)
         return tt_fail(r->err, TT_EUNSUPPORTED, "it is supported from opset %d on", op->opset);
+    if (r->out->result && r->out->result >= op->results)
+        return tt_fail(r->err, TT_EUNSUPPORTED,
+                       "result %d, '%s', is used, and only the first %d are supported",
+                       r->out->result, r->out->name, op->results ? op->results : 1);
     if (r->nin > TT_MAXIN)
         return tt_fail(r->err, TT_EUNSUPPORTED, "%d operands, at most %d are supported", r->nin,
                        TT_MAXIN);
     if (tt_onnx_need(r, op->min_in, op->max_in))
         return r->err->code;
-    if (check_kinds(r, op))
+    if (take_operands(r, op, in))
         return r->err->code;
-    for (int i = 0; i < r->nin; i++) {
-        in[i] = r->in[i] ? r->in[i]->value : -1;
+    for (int i = 0; i < r->nin; i++)
         probes[i] = in[i] >= 0 ? &r->o->probes[in[i]] : NULL;
-    }
     if (read_attr(r, op, &attr) || tt_probe_node(op, r->name, attr, r->nin, probes, &shape, r->err))
         return r->err->code;
     value = tt_graph_node(&r->o->draft, op, r->name, attr, r->nin, in, r->out->name);
     if (value < 0)
         return no_memory(r);
+    if (is_constant(r, op, in, &shape) &&
+        tt_constant(&r->o->draft, value, &shape, &r->o->model->arena, r->err))
+        return r->err->code;
     r->o->probes[value] = shape;
     r->out->value = value;
     return TT_OK;
@@ -211,12 +299,16 @@ static enum tt_code dispatch(struct tt_onnx_reading *r)
     const struct tt_op *op = tt_op_find(type);
     tt_onnx_rule *rule = tt_onnx_find_rule(type);
 
+    if (rule && r->out->result)
+        return tt_fail(r->err, TT_EUNSUPPORTED,
+                       "result %d, '%s', is used, and only the first is supported", r->out->result,
+                       r->out->name);
     if (rule)
         return rule(r);
-    if (fold && all_ints(r))
+    if (fold && !r->out->result && all_ints(r))
         return run_fold(r, fold);
     if (op && op->opset)
-        return run_op(r, op);
+        return tt_onnx_run_op(r, op);
     return tt_fail(r->err, TT_EUNSUPPORTED, "it is not supported for integers");
 }
 
@@ -230,9 +322,11 @@ static bool default_domain(const char *domain)
     return !domain || !domain[0] || !strcmp(domain, "ai.onnx");
 }
 
-enum tt_code tt_onnx_node(struct tt_onnx *o, const Onnx__NodeProto *node, struct tt_err *err)
+enum tt_code tt_onnx_node(struct tt_onnx *o, struct tt_symbol *s, struct tt_err *err)
 {
-    struct tt_onnx_reading r = {.o = o, .node = node, .name = tt_onnx_node_name(node), .err = err};
+    const Onnx__NodeProto *node = o->file->node[s->node];
+    struct tt_onnx_reading r = {
+        .o = o, .node = node, .name = tt_onnx_node_name(node), .out = s, .err = err};
     const char *op = node->op_type;
 
     if (!default_domain(node->domain))
@@ -242,7 +336,6 @@ enum tt_code tt_onnx_node(struct tt_onnx *o, const Onnx__NodeProto *node, struct
     if (!known(op))
         return tt_fail(err, TT_EUNSUPPORTED, "node '%s': operator '%s' (opset %d) is not supported",
                        r.name, op, o->opset);
-    r.out = tt_onnx_symbol(o, node->output[0]); // there, and named: the file was checked
     if (read_attributes(&r) || find_operands(&r) || dispatch(&r))
         return tt_fail_in(err, "node '%s': operator '%s' (opset %d)", r.name, op, o->opset);
     return TT_OK;

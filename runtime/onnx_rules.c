@@ -24,7 +24,12 @@ enum tt_code tt_onnx_load(struct tt_onnx_reading *r, struct tt_symbol *s)
     if (tt_onnx_class(t->data_type) != TT_ONNX_INT) {
         enum tt_code rc = tt_onnx_floats(t, &r->o->model->arena, &w, r->err);
 
-        return rc ? rc : tt_onnx_weight(r->o, s, w.ndim, w.dim, w.x, r->err);
+        return rc ? rc : tt_onnx_weight(r->o, s, TT_FLOATS, w.ndim, w.dim, w.x, r->err);
+    }
+    if (tt_onnx_count(t) > TT_FOLD_MAX) { // no shape: a table, or a mask
+        enum tt_code rc = tt_onnx_numbers(t, &r->o->model->arena, &w, r->err);
+
+        return rc ? rc : tt_onnx_weight(r->o, s, w.dtype, w.ndim, w.dim, w.x, r->err);
     }
     v = TT_NEW(r->o->arena, 1, struct tt_ints);
     if (!v)
@@ -68,7 +73,7 @@ static void take(struct tt_onnx_reading *r, const char *name)
 
 static enum tt_code give_float(struct tt_onnx_reading *r, int ndim, const int64_t *dim, float *x)
 {
-    return x ? tt_onnx_weight(r->o, r->out, ndim, dim, x, r->err) : no_memory(r);
+    return x ? tt_onnx_weight(r->o, r->out, TT_FLOATS, ndim, dim, x, r->err) : no_memory(r);
 }
 
 static enum tt_code give_tensor(struct tt_onnx_reading *r, const Onnx__TensorProto *t)
@@ -349,9 +354,12 @@ static enum tt_code float_to_ints(struct tt_onnx_reading *r, const struct tt_sym
     return tt_onnx_give_ints(r, &to);
 }
 
+/* While the model runs, a number is a float32 whatever it is called; but a cast to integers cuts
+ * the fraction off, and one to booleans asks whether it is 0. */
 static enum tt_code run_cast(struct tt_onnx_reading *r)
 {
     int64_t to = tt_attr_int(&r->attrs, "to", 0);
+    const struct tt_probe *p;
     enum tt_onnx_class class;
 
     take(r, "saturate");
@@ -360,13 +368,15 @@ static enum tt_code run_cast(struct tt_onnx_reading *r)
     class = to < 0 || to > INT32_MAX ? TT_ONNX_OTHER : tt_onnx_class((int)to);
     if (class == TT_ONNX_OTHER)
         return tt_fail(r->err, TT_EUNSUPPORTED, "cast to type %s (%lld)",
-                       class == TT_ONNX_OTHER && to >= 0 && to < 64 ? tt_onnx_type_name((int)to)
-                                                                    : "unknown",
-                       (long long)to);
+                       to >= 0 && to < 64 ? tt_onnx_type_name((int)to) : "unknown", (long long)to);
     if (r->in[0]->ints)
         return class == TT_ONNX_INT ? ints_to_ints(r, r->in[0]->ints, (int)to)
                                     : ints_to_float(r, r->in[0]->ints);
-    return class == TT_ONNX_INT ? float_to_ints(r, r->in[0], (int)to) : give_operand(r, r->in[0]);
+    p = &r->o->probes[r->in[0]->value];
+    if (p->data && class == TT_ONNX_INT && p->dtype == TT_FLOATS && tt_probe_len(p) <= TT_FOLD_MAX)
+        return float_to_ints(r, r->in[0], (int)to);
+    return p->dtype == tt_onnx_number((int)to) ? give_operand(r, r->in[0])
+                                               : tt_onnx_run_op(r, tt_op_find("Cast"));
 }
 
 static const struct rule {

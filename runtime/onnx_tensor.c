@@ -47,6 +47,13 @@ enum tt_onnx_class tt_onnx_class(int type)
     return find_type(type)->class;
 }
 
+enum tt_number tt_onnx_number(int type)
+{
+    if (type == TYPE(BOOL))
+        return TT_BOOLS;
+    return find_type(type)->class == TT_ONNX_INT ? TT_INTS : TT_FLOATS;
+}
+
 const char *tt_onnx_type_name(int type)
 {
     return find_type(type)->name;
@@ -260,6 +267,51 @@ static enum tt_code int_at(const struct source *s, int64_t i, int64_t *ret, stru
                        (unsigned long long)v);
     *ret = s->type->type == TYPE(BOOL) ? v != 0 : (int64_t)v;
     return TT_OK;
+}
+
+/* Integers that are no shape, and may be many: what the model computes with. */
+static enum tt_code read_operand(const Onnx__TensorProto *t, struct tt_arena *arena,
+                                 struct tt_tensor *ret, struct tt_err *err)
+{
+    struct source s;
+    enum tt_code rc = open_tensor(t, TT_ONNX_INT, &s, err);
+    int64_t v = 0;
+
+    if (rc)
+        return rc;
+    if (!s.n)
+        return tt_fail(err, TT_ESHAPE, "it has no elements");
+    *ret = (struct tt_tensor){.ndim = s.ndim, .dtype = tt_onnx_number(s.type->type)};
+    memcpy(ret->dim, s.dim, sizeof ret->dim);
+    ret->x = TT_NEW(arena, s.n, float);
+    if (!ret->x)
+        return tt_fail(err, TT_ENOMEM, "out of memory for %lld integers", (long long)s.n);
+    for (int64_t i = 0; i < s.n; i++) {
+        if (int_at(&s, i, &v, err))
+            return err->code;
+        if (!tt_onnx_exact(v))
+            return tt_fail(err, TT_ERANGE, "element %lld is %lld, want at most 2^24", (long long)i,
+                           (long long)v);
+        ret->x[i] = (float)v;
+    }
+    return TT_OK;
+}
+
+enum tt_code tt_onnx_numbers(const Onnx__TensorProto *t, struct tt_arena *arena,
+                             struct tt_tensor *ret, struct tt_err *err)
+{
+    return read_operand(t, arena, ret, err) ? tt_fail_in(err, "tensor '%s'", t->name ? t->name : "")
+                                            : TT_OK;
+}
+
+int64_t tt_onnx_count(const Onnx__TensorProto *t)
+{
+    int64_t n = 1;
+
+    for (size_t i = 0; i < t->n_dims; i++)
+        if (!tt_mul(n, t->dims[i], &n))
+            return INT64_MAX;
+    return n;
 }
 
 static enum tt_code read_ints(const Onnx__TensorProto *t, struct tt_arena *arena,

@@ -18,6 +18,9 @@ enum tt_onnx_class { TT_ONNX_OTHER, TT_ONNX_FLOAT, TT_ONNX_INT };
 enum tt_onnx_class tt_onnx_class(int type);
 const char *tt_onnx_type_name(int type);
 
+/* What values of a type of TT_ONNX_FLOAT or TT_ONNX_INT are here. */
+enum tt_number tt_onnx_number(int type);
+
 /* A tensor of floats as float32, in arena; float16, bfloat16 and double are converted. */
 TT_MUST_CHECK enum tt_code tt_onnx_floats(const Onnx__TensorProto *t, struct tt_arena *arena,
                                           struct tt_tensor *ret, struct tt_err *err);
@@ -25,5 +28,19 @@ TT_MUST_CHECK enum tt_code tt_onnx_floats(const Onnx__TensorProto *t, struct tt_
 /* A tensor of integers or booleans, at most TT_FOLD_MAX, in arena. */
 TT_MUST_CHECK enum tt_code tt_onnx_ints(const Onnx__TensorProto *t, struct tt_arena *arena,
                                         struct tt_ints *ret, struct tt_err *err);
+
+/* A tensor of any number of integers or booleans as numbers to compute with, in arena; fails for
+ * one that float32 does not hold. */
+TT_MUST_CHECK enum tt_code tt_onnx_numbers(const Onnx__TensorProto *t, struct tt_arena *arena,
+                                           struct tt_tensor *ret, struct tt_err *err);
+
+/* How many elements a tensor says it has; INT64_MAX: more than can be. */
+int64_t tt_onnx_count(const Onnx__TensorProto *t);
+
+/* Does float32 hold v, and its neighbours? */
+static inline bool tt_onnx_exact(int64_t v)
+{
+    return v >= -(1 << 24) && v <= 1 << 24;
+}
 
 #endif

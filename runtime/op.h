@@ -50,7 +50,7 @@ enum tt_layout_rule {
 
 /* What backward reads, as bits: operand i's values, or the result's. */
 #define TT_READS_IN(i) (1u << (i))
-#define TT_READS_OUT   (1u << 8)
+#define TT_READS_OUT   (1u << 31)
 
 /*
  * An operator: everything about it is in this struct and in the file that
@@ -61,6 +61,8 @@ struct tt_op {
     const char *name;   // ONNX operator name, unique; the project's own begin with tt.
     int min_in, max_in; // operands, integer ones included
     unsigned ints;      // which of them are of integers, as bits; the others are of floats
+    int results;        // how many it may have, 0: one.  Each that is used is a node of its own,
+                        // whose read() sees which it is (tt_attrs.result)
     int opset;          // oldest ONNX opset with this meaning; 0: not ONNX's
     const char *source; // where the formula comes from
     size_t attr_size;   // of its own struct
@@ -72,7 +74,8 @@ struct tt_op {
 
     /* Fill attr from the file's attributes and integer operands.  NULL: has neither. */
     enum tt_code (*read)(struct tt_attrs *a, void *attr, struct tt_err *err);
-    /* Check operands; set out->ndim, out->dim and the sizes in *n.  Also called for every
+    /* Check operands; set out->ndim, out->dim and the sizes in *n; out->dtype, which is operand 0's
+     * before the call, if it is another.  Also called for every
      * smaller batch, for which it must pass if it passed for a larger one. */
     enum tt_code (*shape)(struct tt_node *n, struct tt_err *err);
     /* Write out->x and saved[] from in[]->x. */

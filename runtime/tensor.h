@@ -13,6 +13,10 @@ enum tt_layout {
     TT_LAST,  // channels last: N, spatial dimensions, C; for 3 dimensions and more
 };
 
+/* What the values of a tensor are.  All are kept as float32: integers are exact up to 2^24, and
+ * constants beyond that are refused; true is 1, false is 0. */
+enum tt_number { TT_FLOATS, TT_INTS, TT_BOOLS };
+
 /*
  * A dense float32 array.  The tensor does not own x or g; the program that was
  * compiled with it does.
@@ -22,6 +26,7 @@ struct tt_tensor {
     int ndim;               // 0 is a scalar
     int64_t dim[TT_MAXDIM]; // each >= 0
     enum tt_layout layout;
+    enum tt_number dtype;
     float *x; // values
     float *g; // d loss / d x; NULL when nobody needs it
 };

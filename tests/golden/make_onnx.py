@@ -187,7 +187,23 @@ def good():
     ]
     save("dead", nodes, [x()], [y()], [w("unused", 4, 2, 3, 3)])
 
-    for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead":
+    # a weight behind a Transpose and a factor, integers that are computed with, a fraction cut off
+    nodes = [
+        h.make_node("Transpose", ["weight"], ["weight_t"], "turn"),
+        h.make_node("Mul", ["weight_t", "scale"], ["scaled"], "scale"),
+        h.make_node("Mul", ["x", "ten"], ["x10"], "times_ten"),
+        h.make_node("Cast", ["x10"], ["whole"], "whole", to=T.INT64),
+        h.make_node("Add", ["whole", "steps"], ["moved"], "move"),
+        h.make_node("Cast", ["moved"], ["floats"], "floats", to=T.FLOAT),
+        h.make_node("MatMul", ["floats", "scaled"], ["y"], "product"),
+    ]
+    own = np.random.default_rng(8)
+    weight = nh.from_array(own.standard_normal((3, 4)).astype(np.float32), "weight")
+    save("numbers", nodes, [x(shape=("n", 4))], [y()],
+         [weight, nh.from_array(np.float32(0.5), "scale"), nh.from_array(np.float32(10), "ten"),
+          ints("steps", [0, 1, -2, 3])])
+
+    for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", "numbers":
         answer(file)
     answer("fixed", (4,))
 
@@ -219,13 +235,13 @@ def bad():
     save("negative_dim", [relu("x", "y", "one")], [x(shape=(-5, 3))], [y()])
     save("many_dims", [relu("x", "y", "one")], [x(shape=(1,) * 7)], [y()])
     save("huge", [relu("x", "y", "one")], [x(shape=("n", 2 ** 31, 2 ** 31, 2))], [y()])
-    save("int_input", [relu("x", "y", "one")], [x(dtype=T.INT64)], [y()])
     save("half_input", [relu("x", "y", "one")], [x(dtype=T.FLOAT16)], [y()])
-    save("ints_for_floats", [node("Add", ["x", "k"], ["y"], "add")], [x()], [y()], [ints("k", [1])])
+    save("large_int", [node("Add", ["x", "k"], ["y"], "add")], [x()], [y()],
+         [ints("k", [1, 2 ** 24 + 1])])
     save("floats_for_ints", [node("Reshape", ["x", "k"], ["y"], "reshape")], [x()], [y()],
          [w("k", 2)])
     save("missing_operand", [node("Conv", ["x"], ["y"], "conv")], [x()], [y()])
-    save("too_many", [node("Concat", ["x"] * 6, ["y"], "cat", axis=1)], [x()], [y()])
+    save("too_many", [node("Concat", ["x"] * 9, ["y"], "cat", axis=1)], [x()], [y()])
     save("wrong_channels", tiny_nodes(), [x(shape=("n", 5, 6, 6))], [y()], tiny_weights())
     short = tiny_weights()
     short[0].raw_data = short[0].raw_data[:-4]
