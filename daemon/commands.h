@@ -10,6 +10,8 @@
     X(serve, "--config FILE", "run the daemon")                                                   \
     X(adapt, "MODEL --policy FILE --inputs X.npy", "run a policy over an array, offline")         \
     X(inspect, "MODEL [--policy FILE] [--json]", "what is in a model, and what a policy selects") \
+    X(bench, "MODEL [--policy FILE] [--batch N,...]",                                             \
+      "how fast a model is here, frozen and adapting")                                            \
     X(check, "FILE... [--explain --model MODEL]", "check policies and configurations")            \
     X(replay, "--db FILE [--stream S]", "run captured streams again, compare every version")      \
     X(preset, "[NAME]", "list the presets, or print one")

@@ -47,3 +47,26 @@ void tt_process_read(struct tt_process *ret)
         ret->cpu_s = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
                      (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
 }
+
+int64_t tt_process_peak(void)
+{
+    long long kib = 0;
+    char line[128];
+    FILE *f = fopen("/proc/self/status", "re");
+
+    if (!f)
+        return 0;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %lld kB", &kib) == 1) // NOLINT(cert-err34-c): the kernel's
+            break;
+    (void)fclose(f);
+    return (int64_t)kib * 1024;
+}
+
+bool tt_process_forget_peak(void)
+{
+    FILE *f = fopen("/proc/self/clear_refs", "we");
+    bool ok = f && fputs("5", f) >= 0;
+
+    return f && !fclose(f) && ok;
+}

@@ -2,6 +2,7 @@
 #ifndef TT_DAEMON_PROCESS_H
 #define TT_DAEMON_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What the kernel knows of this process.  What it does not say is 0. */
@@ -12,5 +13,10 @@ struct tt_process {
 };
 
 void tt_process_read(struct tt_process *ret);
+
+/* The most bytes that were resident since the start, or since that was last forgotten; 0: the
+ * kernel does not say.  Forgetting returns false where the kernel offers neither. */
+int64_t tt_process_peak(void);
+bool tt_process_forget_peak(void);
 
 #endif
