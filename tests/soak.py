@@ -205,13 +205,6 @@ class Child:
                 getattr(self, name).extend(self.said.pop(name))
 
 
-def slope_kb_s(samples):
-    """Least squares over (seconds, KiB)."""
-    n = len(samples)
-    mx, my = sum(t for t, _ in samples) / n, sum(v for _, v in samples) / n
-    return sum((t - mx) * (v - my) for t, v in samples) / sum((t - mx) ** 2 for t, _ in samples)
-
-
 def metrics(text):
     """{name with labels: value}."""
     rows = {}
@@ -478,12 +471,17 @@ class Soak:
         checks.equal(bad[:20], [], "the log")
 
     def flat(self):
-        """MiB per 10 minutes over the second half of each life that was long enough."""
+        """(seconds, MiB in 10 minutes) of each life that was long enough: how far the least that
+        was resident in the last third lies above the least in the one before.  Peers may hold
+        limits.memory_bytes for a while, and give them back; a leak raises the least, too."""
         rows = []
         for life in self.memory:
-            half = life[len(life) // 2 :]
-            if len(half) > 10:
-                rows.append((life[-1][0] - life[0][0], slope_kb_s(half) * 600 / 1024))
+            third = len(life) // 3
+            if third > 10:
+                early, late = (min(v for _, v in part)
+                               for part in (life[third : 2 * third], life[2 * third :]))
+                seconds = life[-1][0] - life[0][0]
+                rows.append((seconds, (late - early) / 1024 * 600 / (seconds / 3)))
         return rows
 
     def table(self):
@@ -506,8 +504,7 @@ class Soak:
                               f"last {self.rss[-1] / 1024:.1f}"),
             ("without plans", f"at a half {last[len(last) // 2] / 1024:.1f}, last "
                               f"{last[-1] / 1024:.1f}"),
-            ("slope, 2nd half", ", ".join(f"{s:+.2f} MiB in 10 min (life of {t:.0f} s)"
-                                          for t, s in flat)),
+            ("growth", ", ".join(f"{s:+.2f} MiB in 10 min (life of {t:.0f} s)" for t, s in flat)),
         ]  # fmt: skip
         for name, value in rows:
             print(f"{name:18} {value}")
