@@ -44,7 +44,7 @@ static void walk(float *to, const float *from, const struct axis *a, int n, bool
 void tt_strided_copy(int ndim, const int64_t *dim, float *to, const int64_t *st, const float *from,
                      const int64_t *sf, bool add)
 {
-    struct axis axes[TT_MAXDIM + 1];
+    struct axis axes[TT_MAXINDEX + 1];
     int64_t len = 1;
     int n = 0;
 
@@ -71,7 +71,7 @@ void tt_strided_copy(int ndim, const int64_t *dim, float *to, const int64_t *st,
         line(to, from, axes, add);
         return;
     }
-#pragma omp parallel for schedule(static) if (len > 65536)
+#pragma omp parallel for schedule(static) if (len > 65536 && axes[0].st)
     for (int64_t i = 0; i < axes[0].n; i++)
         walk(to + i * axes[0].st, from + i * axes[0].sf, axes + 1, n - 1, add);
 }

@@ -16,6 +16,7 @@
 struct attr {
     int64_t axis;
     float epsilon;
+    int result; // 0: y, 1: the rows' means, 2: their 1 / sqrt(var + epsilon)
 };
 
 static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err)
@@ -23,6 +24,7 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
     struct attr *l = (struct attr *)attr;
     int64_t stash = tt_attr_int(a, "stash_type", 1);
 
+    l->result = a->result;
     l->axis = tt_attr_int(a, "axis", -1);
     l->epsilon = tt_attr_float(a, "epsilon", 1e-5f);
     if (stash != 1)
@@ -65,6 +67,8 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
                            (long long)s.len);
     n->out->ndim = x->ndim;
     memcpy(n->out->dim, x->dim, sizeof x->dim);
+    for (int i = (int)(l->axis < 0 ? l->axis + x->ndim : l->axis); l->result && i < x->ndim; i++)
+        n->out->dim[i] = 1;
     n->nsaved[0] = 2 * s.rows;
     n->nscratch = (s.rows + BLOCK - 1) / BLOCK * 2 * s.len;
     return TT_OK;
@@ -74,7 +78,8 @@ static void forward(struct tt_node *n)
 {
     const struct tt_rows *k = tt_rows();
     const float *gamma = n->in[1]->x, *beta = n->in[2] ? n->in[2]->x : NULL;
-    double eps = (double)((const struct attr *)n->attr)->epsilon;
+    const struct attr *a = (const struct attr *)n->attr;
+    double eps = (double)a->epsilon;
     struct size s = measure(n);
     float *mean = n->saved[0], *rstd = mean + s.rows;
 
@@ -86,7 +91,10 @@ static void forward(struct tt_node *n)
         k->stats(x, s.len, &sum, &dev);
         mean[r] = (float)(sum / (double)s.len);
         rstd[r] = (float)(1 / sqrt(dev / (double)s.len + eps));
-        k->norm(n->out->x + r * s.len, x, gamma, beta, mean[r], rstd[r], s.len);
+        if (a->result)
+            n->out->x[r] = a->result == 1 ? mean[r] : rstd[r];
+        else
+            k->norm(n->out->x + r * s.len, x, gamma, beta, mean[r], rstd[r], s.len);
     }
 }
 
@@ -103,6 +111,28 @@ static void join(float *out, bool add, const float *share, int64_t blocks, int64
     }
 }
 
+/* d mean / dx = 1 / n, d rstd / dx = -rstd^3 (x - mean) / n; scale and bias have no part in them */
+static void backward_stats(struct tt_node *n)
+{
+    bool of_mean = ((const struct attr *)n->attr)->result == 1;
+    struct size s = measure(n);
+    const float *mean = n->saved[0], *rstd = mean + s.rows;
+
+    for (int i = 1; i < n->nin; i++)
+        if (n->in[i] && n->in[i]->g && !n->add[i])
+            memset(n->in[i]->g, 0, sizeof(float) * (size_t)s.len);
+    for (int64_t r = 0; n->in[0]->g && r < s.rows; r++) {
+        const float *x = n->in[0]->x + r * s.len;
+        float *dx = n->in[0]->g + r * s.len, dy = n->out->g[r] / (float)s.len;
+
+        for (int64_t i = 0; i < s.len; i++) {
+            float d = of_mean ? dy : -dy * rstd[r] * rstd[r] * rstd[r] * (x[i] - mean[r]);
+
+            dx[i] = n->add[0] ? dx[i] + d : d;
+        }
+    }
+}
+
 /* With x^ = (x - mean) rstd and means over the row:
  * dx = rstd (g - mean(g) - x^ mean(g x^)), g = dy gamma; dgamma = sum dy x^; dbeta = sum dy */
 static void backward(struct tt_node *n)
@@ -113,6 +143,10 @@ static void backward(struct tt_node *n)
     float *dx = n->in[0]->g, *dgamma = n->in[1]->g, *dbeta = n->in[2] ? n->in[2]->g : NULL;
     int64_t blocks = (s.rows + BLOCK - 1) / BLOCK;
 
+    if (((const struct attr *)n->attr)->result) {
+        backward_stats(n);
+        return;
+    }
 #pragma omp parallel for schedule(static) if (s.rows * s.len > 16384)
     for (int64_t b = 0; b < blocks; b++) {
         int64_t end = (b + 1) * BLOCK < s.rows ? (b + 1) * BLOCK : s.rows;
@@ -148,6 +182,7 @@ const struct tt_op tt_op_layernorm = {
     .name = "LayerNormalization",
     .min_in = 2,
     .max_in = 3,
+    .results = 3,
     .opset = 17,
     .source = "Ba, Kiros and Hinton 2016; ONNX LayerNormalization-17",
     .attr_size = sizeof(struct attr),

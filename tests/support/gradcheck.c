@@ -61,8 +61,12 @@ static float *unwritten(struct bench *b, int64_t n)
 static enum tt_code read_case(struct bench *b, const struct gradcase *c, struct tt_err *err)
 {
     struct tt_attr list[GRAD_ATTRS];
-    struct tt_attrs a = {
-        .arena = &b->arena, .list = list, .opset = c->opset ? c->opset : 13, .nin = c->nin};
+    struct tt_attrs a = {.arena = &b->arena,
+                         .list = list,
+                         .opset = c->opset ? c->opset : 13,
+                         .nin = c->nin,
+                         .result = c->result,
+                         .nresults = c->results ? c->results : 1};
     void *attr = floats(b, (int64_t)b->n.op->attr_size / 4 + 1);
 
     for (a.n = 0; a.n < GRAD_ATTRS && c->attrs[a.n].name; a.n++)
@@ -113,8 +117,9 @@ static void open_bench(struct bench *b, const struct tt_op *op, const struct gra
         memcpy(t->dim, c->dims[i] + 1, sizeof t->dim);
         if (i == 0 || op->layout == TT_FOLLOWS || op->layout == TT_STRIDED)
             t->layout = layout;
+        t->dtype = c->integers >> i & 1 ? TT_INTS : TT_FLOATS;
         t->x = floats(b, tt_len(t));
-        t->g = c->fixed >> i & 1 ? NULL : floats(b, tt_len(t));
+        t->g = (c->fixed | c->integers) >> i & 1 ? NULL : floats(b, tt_len(t));
         if (c->given[i])
             memcpy(t->x, c->given[i], sizeof(float) * (size_t)tt_len(t));
         else

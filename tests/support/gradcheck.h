@@ -34,7 +34,9 @@ struct gradcase {
     unsigned fixed; // bit i: operand i gets no gradient
     enum gradvalues values[TT_MAXIN];
     const float *given[TT_MAXIN]; // or these very values
+    unsigned integers;            // bit i: operand i is of integers
     int opset;                    // 0: 13
+    int result, results;          // which of how many; 0, 0: the only one
 };
 
 #define INTS(list)                                                                             \

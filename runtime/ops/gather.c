@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Gather and GatherElements: values at indices along one axis, which are constants or computed by
+ * the model.  An index that is outside gives NaN, which whoever runs the model reports; constants
+ * are checked when it is compiled.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "runtime/op.h"
+
+struct attr {
+    int64_t axis;
+};
+
+static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err)
+{
+    (void)err;
+    ((struct attr *)attr)->axis = tt_attr_int(a, "axis", 0);
+    return TT_OK;
+}
+
+/* x seen as [outer, n, inner] */
+struct size {
+    int axis;
+    int64_t outer, n, inner;
+};
+
+static struct size measure(const struct tt_node *n)
+{
+    const struct tt_tensor *x = n->in[0];
+    int64_t axis = ((const struct attr *)n->attr)->axis;
+    struct size s = {.axis = (int)(axis < 0 ? axis + x->ndim : axis), .outer = 1, .inner = 1};
+
+    s.n = x->dim[s.axis];
+    for (int i = 0; i < x->ndim; i++)
+        if (i != s.axis)
+            *(i < s.axis ? &s.outer : &s.inner) *= x->dim[i];
+    return s;
+}
+
+/* The index that a float holds, or -1: it is outside. */
+static int64_t index_of(float v, int64_t n)
+{
+    if (!(v >= (float)-n && v < (float)n))
+        return -1;
+    return (int64_t)v + (v < 0 ? n : 0);
+}
+
+static enum tt_code check(const struct tt_node *n, struct tt_err *err)
+{
+    const struct attr *g = (const struct attr *)n->attr;
+    const struct tt_tensor *x = n->in[0], *at = n->in[1];
+    int64_t size;
+
+    if (g->axis < -x->ndim || g->axis >= x->ndim)
+        return tt_fail(err, TT_ERANGE, "axis %lld of input '%s', which has %d dimensions",
+                       (long long)g->axis, x->name, x->ndim);
+    size = measure(n).n;
+    if (at->dtype != TT_INTS)
+        return tt_fail(err, TT_EUNSUPPORTED, "the indices '%s' are not integers", at->name);
+    for (int64_t i = 0; n->constant[1] && at->x && i < tt_len(at); i++)
+        if (index_of(at->x[i], size) < 0)
+            return tt_fail(err, TT_ERANGE, "index %lld is outside of %lld elements of '%s'",
+                           (long long)at->x[i], (long long)size, x->name);
+    return TT_OK;
+}
+
+/* ---- Gather: [outer, n, inner] at [k] is [outer, k, inner] ------------------------------------
+ */
+
+static enum tt_code shape_gather(struct tt_node *n, struct tt_err *err)
+{
+    const struct tt_tensor *x = n->in[0], *at = n->in[1];
+    int d = 0, axis;
+
+    if (check(n, err) != TT_OK)
+        return err->code;
+    axis = measure(n).axis;
+    if (x->ndim + at->ndim - 1 > TT_MAXDIM)
+        return tt_fail(err, TT_EUNSUPPORTED, "a result of %d dimensions, want at most %d",
+                       x->ndim + at->ndim - 1, TT_MAXDIM);
+    for (int i = 0; i < axis; i++)
+        n->out->dim[d++] = x->dim[i];
+    for (int i = 0; i < at->ndim; i++)
+        n->out->dim[d++] = at->dim[i];
+    for (int i = axis + 1; i < x->ndim; i++)
+        n->out->dim[d++] = x->dim[i];
+    n->out->ndim = d;
+    return TT_OK;
+}
+
+static void forward_gather(struct tt_node *n)
+{
+    struct size s = measure(n);
+    int64_t K = tt_len(n->in[1]);
+
+#pragma omp parallel for schedule(static) if (tt_len(n->out) > 65536)
+    for (int64_t i = 0; i < s.outer * K; i++) {
+        int64_t at = index_of(n->in[1]->x[i % K], s.n);
+        float *y = n->out->x + i * s.inner;
+
+        if (at >= 0)
+            memcpy(y, n->in[0]->x + (i / K * s.n + at) * s.inner, sizeof *y * (size_t)s.inner);
+        for (int64_t j = 0; at < 0 && j < s.inner; j++)
+            y[j] = NAN;
+    }
+}
+
+static void backward_gather(struct tt_node *n)
+{
+    struct size s = measure(n);
+    int64_t K = tt_len(n->in[1]);
+    float *dx = n->in[0]->g;
+
+    if (!dx)
+        return;
+    if (!n->add[0])
+        memset(dx, 0, sizeof *dx * (size_t)tt_len(n->in[0]));
+#pragma omp parallel for schedule(static) if (tt_len(n->out) > 65536)
+    for (int64_t o = 0; o < s.outer; o++)
+        for (int64_t k = 0; k < K; k++) {
+            int64_t at = index_of(n->in[1]->x[k], s.n);
+
+            for (int64_t j = 0; at >= 0 && j < s.inner; j++)
+                dx[(o * s.n + at) * s.inner + j] += n->out->g[(o * K + k) * s.inner + j];
+        }
+}
+
+/* ---- GatherElements: an index for each element of the result ----------------------------------
+ */
+
+static enum tt_code shape_elements(struct tt_node *n, struct tt_err *err)
+{
+    const struct tt_tensor *x = n->in[0], *at = n->in[1];
+    bool fits = at->ndim == x->ndim;
+    char tx[TT_SHAPE_TEXT], ta[TT_SHAPE_TEXT];
+    int axis;
+
+    if (check(n, err) != TT_OK)
+        return err->code;
+    axis = measure(n).axis;
+    for (int i = 0; fits && i < x->ndim; i++)
+        fits = i == axis || at->dim[i] <= x->dim[i];
+    if (!fits)
+        return tt_fail(err, TT_ESHAPE, "input %s and indices %s differ beside axis %d",
+                       tt_shape_text(x->dim, x->ndim, tx, sizeof tx),
+                       tt_shape_text(at->dim, at->ndim, ta, sizeof ta), axis);
+    n->out->ndim = at->ndim;
+    memcpy(n->out->dim, at->dim, sizeof at->dim);
+    return TT_OK;
+}
+
+/* Where element i of the result comes from; -1: nowhere. */
+static int64_t source(const struct tt_node *n, const struct size *s, int64_t i)
+{
+    int64_t at = index_of(n->in[1]->x[i], s->n), stride = 1, from = 0;
+
+    for (int d = n->out->ndim - 1; d >= 0; d--) {
+        from += (d == s->axis ? at : i % n->out->dim[d]) * stride;
+        stride *= n->in[0]->dim[d];
+        i /= n->out->dim[d];
+    }
+    return at < 0 ? -1 : from;
+}
+
+static void forward_elements(struct tt_node *n)
+{
+    struct size s = measure(n);
+    int64_t len = tt_len(n->out);
+
+#pragma omp parallel for schedule(static) if (len > 65536)
+    for (int64_t i = 0; i < len; i++) {
+        int64_t from = source(n, &s, i);
+
+        n->out->x[i] = from < 0 ? NAN : n->in[0]->x[from];
+    }
+}
+
+static void backward_elements(struct tt_node *n)
+{
+    struct size s = measure(n);
+    int64_t len = tt_len(n->out);
+    float *dx = n->in[0]->g;
+
+    if (!dx)
+        return;
+    if (!n->add[0])
+        memset(dx, 0, sizeof *dx * (size_t)tt_len(n->in[0]));
+    for (int64_t i = 0; i < len; i++) {
+        int64_t from = source(n, &s, i);
+
+        if (from >= 0)
+            dx[from] += n->out->g[i];
+    }
+}
+
+static unsigned reads(const struct tt_node *n, const bool wants[TT_MAXIN])
+{
+    (void)n;
+    (void)wants;
+    return TT_READS_IN(1);
+}
+
+#define GATHER(variable, op_name, since, text, shape_, forward_, backward_) \
+    const struct tt_op variable = {                                         \
+        .name = op_name,                                                    \
+        .min_in = 2,                                                        \
+        .max_in = 2,                                                        \
+        .opset = since,                                                     \
+        .source = text,                                                     \
+        .attr_size = sizeof(struct attr),                                   \
+        .layout = TT_WANTS_PLAIN,                                           \
+        .read = read_attr,                                                  \
+        .shape = shape_,                                                    \
+        .forward = forward_,                                                \
+        .reads = reads,                                                     \
+        .backward = backward_,                                              \
+    };
+
+GATHER(tt_op_gather, "Gather", 1, "ONNX Gather-13", shape_gather, forward_gather, backward_gather)
+GATHER(tt_op_gatherelements, "GatherElements", 11, "ONNX GatherElements-13", shape_elements,
+       forward_elements, backward_elements)
