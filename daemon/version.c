@@ -15,6 +15,14 @@
 #define TT_BUILD_SAN  ""
 #endif
 
+#ifdef _OPENMP
+#define DIGITS(macro) #macro
+#define VALUE(macro)  DIGITS(macro)
+#define OPENMP        VALUE(_OPENMP)
+#else // clang over libgomp, as `make fuzz` does it
+#define OPENMP "without pragmas"
+#endif
+
 static void print_kernels(FILE *to)
 {
     const struct tt_kernels *const *all = tt_kernels_all();
@@ -33,7 +41,7 @@ void tt_version_print(FILE *to)
     fprintf(to, "OpenBLAS      %s\n", tt_machine_blas());
     fprintf(to, "libmicrohttpd %s\n", MHD_get_version());
     print_kernels(to);
-    fprintf(to, "OpenMP        %d, %d processors\n", _OPENMP, omp_get_num_procs());
+    fprintf(to, "OpenMP        %s, %d processors\n", OPENMP, omp_get_num_procs());
     fprintf(to, "compiler      %s\n",
 #ifdef __clang__
             __VERSION__
