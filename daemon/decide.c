@@ -79,6 +79,23 @@ static struct tt_version restore(struct tt_stream *s, const struct tt_version *t
     return copy;
 }
 
+/* Who names a version has judged it: whatever set it aside, it is resumed after a restart again,
+ * and soaks anew. */
+static void readmit(struct tt_stream *s, const char *name, int64_t now_ms)
+{
+    for (int i = 0; i < s->versions.nring; i++) {
+        struct tt_version *v = &s->versions.ring[i];
+
+        if (strcmp(v->name, name) != 0)
+            continue;
+        if (v->state != TT_VERSION_GOOD) {
+            v->state = TT_VERSION_SOAKING;
+            v->samples = s->guard.samples;
+        }
+        tt_tell_judged(s, v, "a person went back to it", now_ms);
+    }
+}
+
 /* Retention leaves what a decision names. */
 static void pin(struct tt_stream *s, const struct tt_restored *what)
 {
@@ -247,6 +264,8 @@ static enum tt_code go_back(struct tt_stream *s, const struct tt_order *o, struc
         return err->code;
     if (!tt_guard_order(&s->guard, &s->policy->guard, TT_ORDER_ROLLBACK, o->now_ms))
         return refuse_order(s, "go back", err);
+    if (o->version && *o->version)
+        readmit(s, target->name, o->now_ms);
     *to = restore(s, target, s->guard.samples, o->now_ms);
     what->to = to;
     order_sentence(o, o->action == TT_ACTION_RESET ? "reset" : "rolled back", to->name, d);

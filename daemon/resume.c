@@ -16,6 +16,8 @@
 #define MAX_FILES 512               // newest ones that are looked at
 #define MAX_BYTES ((size_t)4 << 30) // of one file
 
+#define SERVED    "served when the process ended"
+
 struct scan {
     int n;
     struct tt_snapshot_file *file; // [MAX_FILES] newest first
@@ -218,14 +220,17 @@ static bool open_journal(struct resuming *r, struct tt_arena *arena, struct tt_j
 
 static void serve_journal(struct resuming *r, const struct tt_journaled *j)
 {
+    const struct tt_known_version *k = find_known(r->known, j->version.name);
     const struct tt_decoded d = {
         .signals = j->signals, .nsignals = j->nsignals, .guard = j->guard, .nguard = j->nguard};
 
     r->monitor = adopt_monitor(r->s, &d);
     tt_versions_restore(&r->s->versions, &j->version);
     clamp(r->s, &r->s->versions.serving);
-    if (r->known->read && !find_known(r->known, j->version.name))
-        tt_tell_version(r->s, &r->s->versions.serving, "served when the process ended", NULL);
+    if (r->known->read && !k)
+        tt_tell_version(r->s, &r->s->versions.serving, SERVED, NULL);
+    else if (set_aside(k)) // a person went back to it, which the record does not know yet
+        tt_tell_judged(r->s, &r->s->versions.serving, SERVED, r->now_ms);
     r->serving = true;
     r->from = " from the journal";
 }

@@ -191,6 +191,7 @@ static const char *const version_state_sql[] = {
     "VALUES(:sid, :ts, :version, :state, :reason, CASE WHEN :file_gone THEN NULL ELSE :file END) "
     "ON CONFLICT(stream_id, version) DO UPDATE SET state = coalesce(:state, state), "
     "reason = coalesce(:reason, reason), "
+    "set_aside_by = CASE WHEN :state IN ('soaking', 'good') THEN NULL ELSE set_aside_by END, "
     "file = CASE WHEN :file_gone THEN NULL ELSE coalesce(:file, file) END",
     NULL};
 

@@ -158,6 +158,64 @@ static void what_was_set_aside_is_not_resumed(void **state)
     tt_stream_free(t);
 }
 
+/* What the record says of each version that was judged, the last word counts. */
+static int judged_last(struct tt_known_version *known, int max)
+{
+    int n = 0;
+
+    for (int i = rig.njudged - 1; i >= 0; i--) {
+        char *name = tt_arena_strndup(&rig.arena, rig.judged[i], TT_HASH_SHORT);
+        int k = 0;
+
+        while (k < n && strcmp(known[k].version, name) != 0)
+            k++;
+        assert_true(k < max);
+        if (k == n)
+            known[n++] = (struct tt_known_version){
+                .version = name, .state = rig.judged[i] + TT_HASH_SHORT + 1, .file = ""};
+    }
+    return n;
+}
+
+static void what_a_person_went_back_to_is_resumed_whatever_set_it_aside(void **state)
+{
+    struct tt_order back = {.action = TT_ACTION_RESET, .now_ms = 4000};
+    struct tt_stream *s = learnt(3), *t;
+    char text[TT_LINE_BYTES], two[TT_HASH_SHORT + 1];
+    struct tt_known_version known[8];
+    struct tt_ordered got;
+    struct tt_err err;
+    int n;
+
+    (void)state;
+    memcpy(two, s->versions.serving.parent, sizeof two);
+    assert_int_equal(tt_stream_order(s, &back, &got, &err), TT_OK); // all are set aside
+    for (int i = 0; i < 20 && s->guard.state != TT_GUARD_ADAPTING; i++)
+        (void)rig_step(&rig, s, plan, 3 + i);
+    back = (struct tt_order){.action = TT_ACTION_ROLLBACK, .version = two, .now_ms = 4001};
+    assert_int_equal(tt_stream_fetch(s, plan, two, &err), TT_OK);
+    assert_int_equal(tt_stream_order(s, &back, &got, &err), TT_OK);
+    assert_string_equal(got.to, two);
+    assert_int_equal(tt_versions_find(&s->versions, two)->state, TT_VERSION_SOAKING);
+
+    n = rig.njudged; // killed, and the record does not know of it yet
+    known[0] = (struct tt_known_version){.version = two, .state = "suspect", .file = ""};
+    t = resumed(policy, plan, known, 1, text);
+    assert_string_equal(t->versions.serving.name, two);
+    assert_int_equal(rig.njudged, n + 1);
+    assert_contains(rig.judged[n], " soaking");
+    tt_stream_free(t);
+
+    tt_stream_part(s, plan, 4002);
+    tt_stream_closed(s, 4002);
+    tt_stream_free(s);
+
+    lose_journal();
+    t = resumed(policy, plan, known, judged_last(known, 8), text);
+    assert_string_equal(t->versions.serving.name, two);
+    tt_stream_free(t);
+}
+
 static void files_and_rows_are_brought_together(void **state)
 {
     struct tt_stream *s = learnt(3), *t;
@@ -397,6 +455,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_damaged_snapshot_is_lost_and_the_older_serves, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_was_set_aside_is_not_resumed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_a_person_went_back_to_is_resumed_whatever_set_it_aside,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(files_and_rows_are_brought_together, set_up, tear_down),
         cmocka_unit_test_setup_teardown(snapshots_stay_within_their_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_method_starts_from_the_source_and_says_so, set_up,
