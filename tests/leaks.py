@@ -137,7 +137,8 @@ def main():
         found = [s for s in said.splitlines() if s.startswith("==")]
         if found:
             raise SystemExit("\n".join(found))
-    print(f"leaks: none; {n} requests, {told} events, {time.monotonic() - began:.0f} s")
+    looked = "leaks: not looked for, without Valgrind" if o.plain else "leaks: none"
+    print(f"{looked}; {n} requests, {told} events, {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":
