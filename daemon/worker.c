@@ -58,9 +58,26 @@ void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, 
     pthread_mutex_unlock(&w->lock);
 }
 
-static void empty_slot(struct tt_plan_slot *p)
+static void drop_plan(struct tt_worker *w, struct tt_plan_slot *p)
 {
+    w->freed += p->plan ? tt_plan_bytes(p->plan) : 0;
     tt_plan_free(p->plan);
+    p->plan = NULL;
+}
+
+/* To the system, what was freed since the last time: malloc keeps what lies between blocks that
+ * stay, and of plans up to twice the largest. */
+static void give_back(struct tt_worker *w)
+{
+    if (w->freed < GIVE_BACK)
+        return;
+    w->freed = 0;
+    (void)malloc_trim(0);
+}
+
+static void empty_slot(struct tt_worker *w, struct tt_plan_slot *p)
+{
+    drop_plan(w, p);
     tt_block_free(p->source);
     tt_served_model_drop(p->model);
     tt_served_policy_drop(p->policy);
@@ -88,7 +105,7 @@ static struct tt_plan_slot *find_slot(struct tt_worker *w, const struct tt_lane 
         if (p->used < old->used)
             old = p;
     }
-    empty_slot(old);
+    empty_slot(w, old);
     old->model = tt_served_model_hold(lane->model);
     old->policy = tt_served_policy_hold(lane->policy);
     return old;
@@ -107,13 +124,13 @@ enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_lane *lane, int
             limit *= 2;
         if (limit > most)
             limit = most;
-        tt_plan_free(slot->plan);
-        slot->plan = NULL;
+        drop_plan(w, slot);
         if (tt_plan_new(slot->model->model, &slot->policy->policy->method, limit, &slot->plan,
                         err) != TT_OK)
             return err->code;
         slot->limit = limit;
         add_up_plans(w);
+        give_back(w);
     }
     *ret = slot->plan;
     return TT_OK;
@@ -134,20 +151,16 @@ float *tt_worker_source(struct tt_worker *w, const struct tt_lane *lane)
 
 void tt_worker_tidy(struct tt_worker *w, const struct tt_catalogue *c)
 {
-    size_t gone = 0;
-
     for (int i = 0; i < TT_WORKER_PLANS; i++) {
         struct tt_plan_slot *p = &w->plans[i];
 
         if (!p->model || (tt_catalogue_model(c, p->model->name) == p->model &&
                           tt_catalogue_policy(c, p->policy->name) == p->policy))
             continue;
-        gone += p->plan ? tt_plan_bytes(p->plan) : 0;
-        empty_slot(p);
+        empty_slot(w, p);
     }
     add_up_plans(w);
-    if (gone >= GIVE_BACK)
-        (void)malloc_trim(0);
+    give_back(w);
 }
 
 void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane)
@@ -160,10 +173,7 @@ void tt_worker_trim(struct tt_worker *w, struct tt_lane *lane)
         tt_stream_rest(lane->stream);
     tt_stream_trim(lane->stream, (size_t)(all / (open > 1 ? open : 1)));
     w->freed += before - tt_stream_bytes(lane->stream);
-    if (w->freed < GIVE_BACK)
-        return;
-    w->freed = 0;
-    (void)malloc_trim(0); // what lies between blocks that stay
+    give_back(w);
 }
 
 struct known {
@@ -401,7 +411,7 @@ static void *run(void *arg)
     }
     tt_lanes_each(w->daemon->lanes, close_lane, w);
     for (int i = 0; i < TT_WORKER_PLANS; i++)
-        empty_slot(&w->plans[i]);
+        empty_slot(w, &w->plans[i]);
     tt_arena_release(&w->scratch);
     return NULL;
 }

@@ -39,7 +39,7 @@ struct tt_worker {
     /* the thread's own */
     struct tt_plan_slot plans[TT_WORKER_PLANS];
     int64_t turn;
-    size_t freed;                  // by streams, since the system got some
+    size_t freed;                  // of streams and plans, since the system got some
     int64_t seen;                  // number of the catalogue that it follows (daemon/follow.h)
     bool late;                     // with some of its streams
     struct tt_arena scratch;       // of one job
