@@ -55,15 +55,6 @@ void tt_config_drop(struct tt_config *c)
         release(&c->arena);
 }
 
-/* The input that batches come in: the first one. */
-static const struct tt_value *find_input(const struct tt_model *m)
-{
-    for (int i = 0; i < m->graph.nvalues; i++)
-        if (m->graph.values[i].kind == TT_INPUT)
-            return &m->graph.values[i];
-    return NULL;
-}
-
 /* What a file looks like from outside; all zero: it cannot be looked at. */
 static struct tt_stamp look(const char *path)
 {
@@ -91,8 +82,10 @@ static enum tt_code load_model(struct tt_served_model *m, struct tt_err *err)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     if (tt_load_model(m->path, &m->model, err) != TT_OK)
         return err->code;
-    m->input = find_input(m->model);
-    return m->input ? TT_OK : tt_fail(err, TT_EUNSUPPORTED, "%.300s: it has no input", m->path);
+    if (tt_inputs_of(&m->model->graph, &m->inputs, err) != TT_OK)
+        return tt_fail_in(err, "%.300s", m->path);
+    m->input = &m->inputs.whole;
+    return TT_OK;
 }
 
 enum tt_code tt_served_model_read(const char *name, const char *path, struct tt_served_model **ret,

@@ -8,6 +8,7 @@
 #include "config/settings.h"
 #include "daemon/mistakes.h"
 #include "policies/policy.h"
+#include "runtime/inputs.h"
 
 /*
  * What the daemon serves: a configuration, and models and policies by name.  All of it can change
@@ -30,7 +31,8 @@ struct tt_served_model {
     struct tt_arena arena; // owns this
     const char *name, *path;
     struct tt_model *model;
-    const struct tt_value *input; // of the model
+    struct tt_inputs inputs;
+    const struct tt_value *input; // inputs.whole
     bool by_hand;                 // by the op load, not by the configuration
     struct tt_stamp {             // of the file, before it was read
         int64_t device, inode, size, mtime_s, mtime_ns;

@@ -22,6 +22,22 @@ static json_t *shape_json(const struct tt_value *v)
     return list;
 }
 
+static json_t *inputs_json(const struct tt_served_model *m)
+{
+    static const char *const datatype[] = {
+        [TT_FLOATS] = "FP32", [TT_INTS] = "INT64", [TT_BOOLS] = "BOOL"};
+    json_t *list = json_array();
+
+    for (int i = 0; i < m->inputs.n; i++) {
+        const struct tt_value *v = &m->model->graph.values[m->inputs.of[i].value];
+
+        json_array_append_new(list,
+                              json_pack("{s:o, s:s, s:o}", "name", tt_json_text(v->name),
+                                        "datatype", datatype[v->dtype], "shape", shape_json(v)));
+    }
+    return list;
+}
+
 static json_t *models_json(const struct tt_catalogue *c)
 {
     json_t *list = json_array();
@@ -30,11 +46,9 @@ static json_t *models_json(const struct tt_catalogue *c)
         const struct tt_served_model *m = c->models[i];
 
         json_array_append_new(
-            list, json_pack("{s:o, s:s, s:i, s:[{s:o, s:s, s:o}], s:[{s:s, s:s}]}", "name",
-                            tt_json_text(m->name), "hash", m->model->hash, "parameters",
-                            m->model->nparams, "inputs", "name", tt_json_text(m->input->name),
-                            "datatype", "FP32", "shape", shape_json(m->input), "outputs", "name",
-                            TTAD_OUTPUT, "datatype", "FP32"));
+            list, json_pack("{s:o, s:s, s:i, s:o, s:[{s:s, s:s}]}", "name", tt_json_text(m->name),
+                            "hash", m->model->hash, "parameters", m->model->nparams, "inputs",
+                            inputs_json(m), "outputs", "name", TTAD_OUTPUT, "datatype", "FP32"));
     }
     return list;
 }

@@ -236,8 +236,8 @@ void tt_serve_update(struct tt_worker *w, struct tt_lane *lane, bool drop)
 /* Answer without a pass, if that is what there is to say. */
 static bool answer_at_once(struct tt_worker *w, struct tt_job *job, enum tt_replayed replayed)
 {
+    const int64_t left = time_left(job), most = w->daemon->settings->limits.max_batch_rows;
     const struct tt_lane *lane = job->lane;
-    const int64_t left = time_left(job);
     struct tt_refusal r;
 
     if (replayed == TT_REPLAY_ANSWERED)
@@ -250,8 +250,8 @@ static bool answer_at_once(struct tt_worker *w, struct tt_job *job, enum tt_repl
         (void)tt_refuse(&r, TT_WIRE_DEADLINE,
                         "its turn came %" PRId64 " ms after its deadline of %" PRId64 " ms",
                         -left / 1000, job->request.deadline_ms);
-    } else if (!tt_input_check(&job->request, lane->model, lane->stream->policy,
-                               w->daemon->settings->limits.max_batch_rows, &r)) {
+    } else if (!tt_input_join(&job->request, lane->model, most, &job->arena, &r) &&
+               !tt_input_check(&job->request, lane->model, lane->stream->policy, most, &r)) {
         return false;
     }
     tt_reply_refusal(job, &r);

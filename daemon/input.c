@@ -69,6 +69,77 @@ static enum tt_wire check_names(const struct tt_request *q, const struct tt_serv
     return TT_WIRE_OK;
 }
 
+/* The tensor of that name, or NULL. */
+static struct tt_wire_tensor *find(struct tt_request *q, const char *name)
+{
+    for (int i = 0; i < q->ninputs; i++)
+        if (!strcmp(q->inputs[i].name, name))
+            return &q->inputs[i];
+    return NULL;
+}
+
+/* Every input of the model came, with so many rows, in its shape. */
+static enum tt_wire check_each(struct tt_request *q, const struct tt_served_model *m, int64_t rows,
+                               struct tt_refusal *r)
+{
+    for (int i = 0; i < m->inputs.n; i++) {
+        const struct tt_value *want = &m->model->graph.values[m->inputs.of[i].value];
+        const struct tt_wire_tensor *t = find(q, want->name);
+
+        if (!t)
+            return tt_refuse(r, TT_WIRE_BAD_TENSOR, "input '%s' of model '%s' is missing",
+                             want->name, m->name);
+        if (t->prep)
+            return tt_refuse(r, TT_WIRE_BAD_TENSOR, "input '%s' is not of images: no preprocessing",
+                             want->name);
+        if (check_shape(t, want, r))
+            return r->code;
+        if (t->dim[0] != rows)
+            return tt_refuse(r, TT_WIRE_BAD_SHAPE, "input '%s' has %" PRId64 " rows, '%s' %" PRId64,
+                             t->name, t->dim[0], q->inputs[0].name, rows);
+    }
+    return TT_WIRE_OK;
+}
+
+enum tt_wire tt_input_join(struct tt_request *q, const struct tt_served_model *m, int64_t max_rows,
+                           struct tt_arena *arena, struct tt_refusal *r)
+{
+    const int64_t rows = q->inputs[0].dim[0];
+    struct tt_wire_tensor whole = {.type = TT_FP32, .ndim = 2, .dim = {rows, m->inputs.row}};
+    float *x;
+
+    if (m->inputs.n == 1 || q->ninputs == 1)
+        return TT_WIRE_OK;
+    if (q->ninputs != m->inputs.n)
+        return tt_refuse(r, TT_WIRE_BAD_TENSOR, "%d inputs, model '%s' takes %d", q->ninputs,
+                         m->name, m->inputs.n);
+    if (rows > max_rows)
+        return tt_refuse(r, TT_WIRE_TOO_LARGE, "a batch of %" PRId64 ", the limit is %" PRId64,
+                         rows, max_rows);
+    if (check_each(q, m, rows, r))
+        return r->code;
+    whole.n = rows * m->inputs.row;
+    whole.scale = 1;
+    x = TT_NEW(arena, whole.n, float);
+    if (!x)
+        return tt_refuse(r, TT_WIRE_INTERNAL, "out of memory for a batch of %" PRId64, rows);
+    for (int i = 0; i < m->inputs.n; i++) {
+        const int64_t row = m->inputs.of[i].row;
+        struct tt_wire_tensor t = *find(q, m->model->graph.values[m->inputs.of[i].value].name);
+        const unsigned char *data = (const unsigned char *)t.data;
+
+        t.n = row;
+        for (int64_t k = 0; k < rows; k++) {
+            t.data = data + (size_t)(k * row) * tt_dtype_size(t.type);
+            tt_dtype_floats(&t, x + k * m->inputs.row + m->inputs.of[i].offset);
+        }
+    }
+    whole.data = x;
+    q->inputs[0] = whole;
+    q->ninputs = 1;
+    return TT_WIRE_OK;
+}
+
 enum tt_wire tt_input_check(struct tt_request *q, const struct tt_served_model *m,
                             const struct tt_policy *policy, int64_t max_rows, struct tt_refusal *r)
 {

@@ -3,7 +3,7 @@
 #define TT_ENGINES_COMPILED_H
 
 #include "engines/plan.h"
-#include "runtime/program.h"
+#include "runtime/inputs.h"
 
 /*
  * Inside of a plan; for plan.c, stats.c, explain.c and step.c only.
@@ -30,9 +30,9 @@ struct tt_plan {
     int64_t limit;
     void (*answered)(void *ctx); // NULL: nobody wants to know
     void *watcher;
-    int input, logits, loss; // values; loss -1: no objective
+    struct tt_inputs inputs;
+    int logits, loss; // values; loss -1: no objective
     int classes;
-    int64_t row; // floats of an input row
 
     int nselected, *selected; // indices into model->params
     int64_t ntheta;

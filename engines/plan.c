@@ -122,28 +122,14 @@ float *tt_at(const struct tt_work *s, int handle)
 static enum tt_code find_ends(struct tt_plan *p, struct tt_err *err)
 {
     const struct tt_graph *g = &p->graph;
-    int inputs = 0;
 
-    for (int i = 0; i < g->nvalues; i++)
-        if (g->values[i].kind == TT_INPUT) {
-            inputs++;
-            p->input = i;
-        }
-    if (inputs != 1 || g->noutputs < 1)
-        return tt_fail(err, TT_EUNSUPPORTED,
-                       "the model has %d inputs and %d outputs, want one "
-                       "input and the logits as first output",
-                       inputs, g->noutputs);
+    if (tt_inputs_of(g, &p->inputs, err) != TT_OK)
+        return err->code;
+    if (g->noutputs < 1)
+        return tt_fail(err, TT_EUNSUPPORTED, "the model has no output, want logits as the first");
     p->logits = g->outputs[0];
-    p->row = 1;
-    if (g->values[p->input].ndim < 1)
-        return tt_fail(err, TT_ESHAPE, "input '%s' has no dimensions", g->values[p->input].name);
-    for (int i = 1; i < g->values[p->input].ndim; i++)
-        if (!tt_mul(p->row, g->values[p->input].dim[i], &p->row))
-            return tt_fail(err, TT_ERANGE, "a row of input '%s' is too large",
-                           g->values[p->input].name);
-    if (g->values[p->input].dim[0] >= 0)
-        p->limit = g->values[p->input].dim[0]; // a model for one batch size
+    if (p->inputs.whole.dim[0] >= 0)
+        p->limit = p->inputs.whole.dim[0]; // a model for one batch size
     return TT_OK;
 }
 
@@ -359,10 +345,10 @@ void tt_plan_source(const struct tt_plan *p, float *version)
 
 const struct tt_value *tt_plan_input(const struct tt_plan *p)
 {
-    return &p->graph.values[p->input];
+    return &p->inputs.whole;
 }
 
 int64_t tt_plan_row(const struct tt_plan *p)
 {
-    return p->row;
+    return p->inputs.row;
 }

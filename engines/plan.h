@@ -45,7 +45,8 @@ void tt_plan_watch_nodes(struct tt_plan *p,
 /* Write the initial version: source parameters, parts' initial states.  [tt_plan_floats] */
 void tt_plan_source(const struct tt_plan *p, float *version);
 
-/* The model's image or feature input, and its number of floats a row. */
+/* What the model takes, and its number of floats a row: images or features, or several inputs as
+ * one matrix (runtime/inputs.h). */
 const struct tt_value *tt_plan_input(const struct tt_plan *p);
 int64_t tt_plan_row(const struct tt_plan *p);
 

@@ -39,7 +39,7 @@ static enum tt_code pass(struct tt_plan *p, struct tt_program *prog, const struc
     if (tt_program_resize(prog, n, err) != TT_OK)
         return err->code;
     tt_stats_use(p, prog, s, n, prior_alone);
-    memcpy(tt_program_tensor(prog, p->input)->x, x, sizeof *x * (size_t)(n * p->row));
+    tt_inputs_write(&p->inputs, prog, x, n);
     tt_program_forward(prog);
     return TT_OK;
 }
@@ -229,7 +229,7 @@ enum tt_code tt_step_run(struct tt_plan *p, const float *before, float *after, c
     bool bad = false;
     double theta0;
 
-    o.input_finite = all_finite(x, n * p->row);
+    o.input_finite = all_finite(x, n * p->inputs.row);
     o.skip = learning ? TT_SKIP_NONE : why;
     if (learning && !o.input_finite) {
         o.skip = TT_SKIP_NOT_FINITE;
@@ -240,8 +240,8 @@ enum tt_code tt_step_run(struct tt_plan *p, const float *before, float *after, c
         learning = false;
     }
     for (int64_t i = 0; i < n; i += at_once)
-        if (step_rows(p, before, x + i * p->row, at_once, learning, logits + i * p->classes, &o,
-                      &bad, err) != TT_OK)
+        if (step_rows(p, before, x + i * p->inputs.row, at_once, learning, logits + i * p->classes,
+                      &o, &bad, err) != TT_OK)
             return err->code;
     if (learning && bad) {
         o.skip = TT_SKIP_NOT_FINITE;
@@ -265,7 +265,7 @@ enum tt_code tt_step_frozen(struct tt_plan *p, const float *before, const float 
     memcpy(p->work, before, sizeof *before * (size_t)p->nfloats);
     memcpy(p->work, p->theta0, sizeof *before * (size_t)p->ntheta);
     if (pass(p, p->infer, same ? &p->method->answer : &source, x, n,
-             !same || !all_finite(x, n * p->row), err) != TT_OK)
+             !same || !all_finite(x, n * p->inputs.row), err) != TT_OK)
         return err->code;
     take_logits(p, p->infer, n, logits);
     return TT_OK;

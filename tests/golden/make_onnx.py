@@ -203,6 +203,15 @@ def good():
          [weight, nh.from_array(np.float32(0.5), "scale"), nh.from_array(np.float32(10), "ten"),
           ints("steps", [0, 1, -2, 3])])
 
+    # two inputs, one of them of integers
+    nodes = [
+        h.make_node("Cast", ["tokens"], ["kinds"], "kinds", to=T.FLOAT),
+        h.make_node("MatMul", ["x", "weight"], ["mixed"], "product"),
+        h.make_node("Add", ["mixed", "kinds"], ["y"], "sum"),
+    ]
+    save("pair", nodes, [x("tokens", ("n", 3), T.INT64), x(shape=("n", 4))], [y()],
+         [nh.from_array(own.standard_normal((4, 3)).astype(np.float32), "weight")])
+
     for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", "numbers":
         answer(file)
     answer("fixed", (4,))

@@ -341,5 +341,57 @@ class Ending(unittest.TestCase):
             self.assertTrue(client.infer(images, "s").adapted)
 
 
+@unittest.skipUnless(PROGRAM.exists(), f"{PROGRAM} is not built")
+class SeveralInputs(unittest.TestCase):
+    """A model of tokens [n, 3], integers, and x [n, 4]: y = x weight + tokens."""
+
+    PAIR = ROOT / "tests" / "golden" / "onnx" / "pair.onnx"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(policies={"source": "version: 1\npreset: source\n"})
+        cls.client = cls.daemon.client()
+        cls.client.load("pair", str(cls.PAIR))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        cls.daemon.end()
+
+    def ask(self, inputs, **options):
+        return self.client.infer(inputs, stream="pair", model="pair", policy="source", **options)
+
+    def test_they_are_told_with_their_types(self):
+        (pair,) = [m for m in self.client.models() if m["name"] == "pair"]
+        self.assertEqual(
+            pair["inputs"],
+            [
+                {"name": "tokens", "datatype": "INT64", "shape": [-1, 3]},
+                {"name": "x", "datatype": "FP32", "shape": [-1, 4]},
+            ],
+        )
+
+    def test_they_are_found_by_name_and_answered_together(self):
+        tokens = np.arange(6, dtype=np.int64).reshape(2, 3)
+        x = np.zeros((2, 4), np.float32)
+        for inputs in ({"tokens": tokens, "x": x}, {"x": x, "tokens": tokens.astype(np.int32)}):
+            np.testing.assert_array_equal(self.ask(inputs).logits, tokens)
+        whole = np.concatenate([tokens, x], axis=1).astype(np.float32)
+        np.testing.assert_array_equal(self.ask(whole).logits, tokens)
+
+    def test_what_is_missing_or_does_not_fit_is_told(self):
+        tokens, x = np.zeros((2, 3), np.int64), np.zeros((2, 4), np.float32)
+        cases = [
+            ({"tokens": tokens, "y": x}, "input 'x' of model 'pair' is missing"),
+            ({"tokens": tokens, "x": x[:1]}, "input 'x' has 1 rows, 'tokens' 2"),
+            ({"tokens": tokens[:, :2], "x": x}, "input 'tokens': shape \\[2, 2\\]"),
+            ({"tokens": tokens, "x": x, "z": x}, "3 inputs, model 'pair' takes 2"),
+            (x, "input 'inputs': shape \\[2, 4\\]"),
+        ]
+        for inputs, message in cases:
+            with self.subTest(message), self.assertRaisesRegex(ttad.BadRequest, message):
+                self.ask(inputs)
+
+
 if __name__ == "__main__":
     unittest.main()
