@@ -2,6 +2,7 @@
 #include "daemon/commands.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,6 +47,17 @@ static void catch_signals(void)
     if (sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN) // nohup(1) says no
         sigaction(SIGHUP, &drain, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+}
+
+#define LARGE (4 << 20) // bytes of a block that the system gets back at once
+
+/* Left to itself, glibc learns from the first plan that is freed to take blocks of that size from
+ * its heaps, and to keep as much again free at the top of each, which malloc_trim() does not reach
+ * in threads' heaps: tens of MiB that look like a leak. */
+static void bound_heaps(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE);
+    (void)mallopt(M_TRIM_THRESHOLD, LARGE);
 }
 
 static int serve(struct tt_daemon *d)
@@ -95,6 +107,7 @@ int tt_cmd_serve(int argc, char **argv)
     }
     tt_health_init(&d.health, tt_daemon_tell, &d);
     tt_notify_init(&d.notify, getpid());
+    bound_heaps();
     catch_signals();
     tt_log_name("main");
     status = serve(&d);

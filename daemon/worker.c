@@ -66,7 +66,7 @@ static void drop_plan(struct tt_worker *w, struct tt_plan_slot *p)
 }
 
 /* To the system, what was freed since the last time: malloc keeps what lies between blocks that
- * stay, and of plans up to twice the largest. */
+ * stay. */
 static void give_back(struct tt_worker *w)
 {
     if (w->freed < GIVE_BACK)
