@@ -22,6 +22,7 @@ struct tt_symbol {
     const Onnx__ValueInfoProto *input;
     bool needed;                // by an output, or by a node that is
     int value;                  // of the draft, or -1
+    bool empty;                 // no floats: how exporters say that an operand is not given
     const struct tt_ints *ints; // or these; or both, when constant integers are operands, too
 };
 

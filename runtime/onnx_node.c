@@ -47,6 +47,10 @@ static enum tt_code find_operands(struct tt_onnx_reading *r)
         r->in[i] = tt_onnx_symbol(r->o, r->node->input[i]); // there: the file was checked
         if (tt_onnx_load(r, r->in[i]))
             return r->err->code;
+        if (r->in[i]->empty) {
+            r->in[i] = NULL;
+            continue;
+        }
         if (know_ints(r, r->in[i]))
             return r->err->code;
         if (i < TT_MAXIN) {
@@ -235,6 +239,10 @@ static enum tt_code take_operands(struct tt_onnx_reading *r, const struct tt_op 
         if (as_weight(r, i))
             return r->err->code;
         in[i] = r->in[i]->value;
+        if (op->known & 1u << i && !r->o->probes[in[i]].data)
+            return tt_fail(r->err, TT_EUNSUPPORTED,
+                           "operand %d, '%s', is not known when the model is read", i,
+                           r->in[i]->name);
     }
     return TT_OK;
 }

@@ -21,6 +21,10 @@ enum tt_code tt_onnx_load(struct tt_onnx_reading *r, struct tt_symbol *s)
 
     if (s->value >= 0 || s->ints || !t)
         return TT_OK;
+    if (tt_onnx_class(t->data_type) == TT_ONNX_FLOAT && t->n_dims == 1 && !t->dims[0]) {
+        s->empty = true;
+        return TT_OK;
+    }
     if (tt_onnx_class(t->data_type) != TT_ONNX_INT) {
         enum tt_code rc = tt_onnx_floats(t, &r->o->model->arena, &w, r->err);
 

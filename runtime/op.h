@@ -61,6 +61,7 @@ struct tt_op {
     const char *name;   // ONNX operator name, unique; the project's own begin with tt.
     int min_in, max_in; // operands, integer ones included
     unsigned ints;      // which of them are of integers, as bits; the others are of floats
+    unsigned known;     // floats that shape() reads: constants, or not given
     int results;        // how many it may have, 0: one.  Each that is used is a node of its own,
                         // whose read() sees which it is (tt_attrs.result)
     int opset;          // oldest ONNX opset with this meaning; 0: not ONNX's

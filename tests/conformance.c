@@ -157,7 +157,7 @@ static bool is_static(const Onnx__GraphProto *g, const char *name, int depth)
         for (size_t k = 0; k < node->n_input; k++) {
             if (strcmp(node->input[k], name) != 0)
                 continue;
-            if (shape || (op && op->ints >> k & 1))
+            if (shape || (op && (op->ints | op->known) >> k & 1))
                 return true;
             for (size_t r = 0; r < node->n_output; r++)
                 if (is_static(g, node->output[r], depth + 1))

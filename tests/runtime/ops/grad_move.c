@@ -6,6 +6,10 @@ static struct tt_affine list_to[] = {{2, 0}, {4, 0}, {3, 0}, {5, 0}};
 static struct tt_affine list_repeats[] = {{1, 0}, {2, 0}, {3, 0}, {2, 0}};
 static const struct tt_ints sizes = INTS(list_sizes), to = INTS(list_to),
                             repeats = INTS(list_repeats);
+static struct tt_affine list_resized[] = {{2, 0}, {3, 0}, {7, 0}, {2, 0}};
+static struct tt_affine list_same[] = {{2, 0}, {3, 0}};
+static const struct tt_ints resized = INTS(list_resized), same = INTS(list_same);
+static const float scales[] = {1, 1, 2, 1.6f}, every_scale[] = {2, 1.4f, 1.5f, .6f};
 static const float rows[] = {2, 0, -1, 2, 1, 1}, one[] = {-2},
                    places[] = {0, 2, 1, -1, 0, 1, 1, 2, -3, 0, 0, 1, 2, 1, 1, 0, 2, 1};
 
@@ -46,5 +50,33 @@ const struct gradcase tt_grad_move[] = {
     {"DepthToSpace", "DCR", 1, {{4, 2, 12, 3, 5}}, {AINT("blocksize", 2)}},
     {"DepthToSpace", "CRD", 1, {{4, 2, 12, 3, 5}}, {AINT("blocksize", 2), ASTR("mode", "CRD")}},
     {"SpaceToDepth", "", 1, {{4, 2, 3, 4, 6}}, {AINT("blocksize", 2)}},
+    {"Resize",
+     "linear, both spatial axes",
+     3,
+     {{4, 2, 3, 4, 5}, {-1}, {1, 4}},
+     {ASTR("mode", "linear")},
+     .given = {NULL, NULL, scales},
+     .fixed = 4},
+    {"Resize",
+     "cubic, every axis",
+     3,
+     {{4, 2, 3, 4, 5}, {-1}, {1, 4}},
+     {ASTR("mode", "cubic"), AINT("exclude_outside", 1)},
+     .given = {NULL, NULL, every_scale},
+     .fixed = 4},
+    {"Resize",
+     "nearest, to sizes",
+     3,
+     {{4, 2, 3, 4, 5}, {-1}, {-1}},
+     {ASTR("coordinate_transformation_mode", "asymmetric"), ASTR("nearest_mode", "floor")},
+     {&resized}},
+    {"Resize", "nothing changes", 3, {{2, 2, 3}, {-1}, {-1}}, {{0}}, {&same}},
+    {"Upsample",
+     "nearest",
+     2,
+     {{4, 2, 3, 4, 5}, {1, 4}},
+     {{0}},
+     .given = {NULL, scales},
+     .fixed = 2},
     {NULL},
 };
