@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+/*
+ * MaxPool, AveragePool, LpPool over one to three spatial dimensions.  Channels last: a pixel's
+ * channels are contiguous, and each tap of a window adds such a row.
+ */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -6,9 +10,14 @@
 #include "runtime/op.h"
 #include "runtime/ops/window.h"
 
+enum kind { MAX, AVERAGE, LP };
+
 struct attr {
     struct tt_window window;
     bool count_pad; // an average divides by what lies in the padding too
+    bool columns;   // indices are counted down columns first
+    int64_t p;
+    int result; // of MaxPool: 1 is where the largest are
 };
 
 static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err)
@@ -17,16 +26,20 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
     const struct tt_window *w = &p->window;
 
     p->count_pad = tt_attr_int(a, "count_include_pad", 0) != 0;
-    if (tt_attr_int(a, "storage_order", 0))
-        return tt_fail(err, TT_EUNSUPPORTED, "attribute 'storage_order' is 1, want 0");
-    if (tt_window_read(a, &p->window, err) != TT_OK)
+    p->columns = tt_attr_int(a, "storage_order", 0) != 0;
+    p->p = tt_attr_int(a, "p", 2);
+    p->result = a->result;
+    if (tt_window_read_any(a, &p->window, err) != TT_OK)
         return err->code;
-    if (w->kernel[0] < 1 || w->kernel[1] < 1)
-        return tt_fail(err, TT_ERANGE, "attribute 'kernel_shape': want two sizes of at least 1");
-    for (int i = 0; i < 4; i++)
-        if (w->pad[i] >= w->kernel[i % 2] * w->dilation[i % 2])
+    if (w->n < 1 || p->p < 1)
+        return tt_fail(err, TT_ERANGE, "want a kernel_shape, and p of at least 1");
+    for (int i = 0; i < 2 * w->n; i++) {
+        if (w->kernel[i % w->n] < 1)
+            return tt_fail(err, TT_ERANGE, "attribute 'kernel_shape': want sizes of at least 1");
+        if (w->pad[i] >= w->kernel[i % w->n] * w->dilation[i % w->n])
             return tt_fail(err, TT_ERANGE, "padding %lld is not smaller than the kernel",
                            (long long)w->pad[i]);
+    }
     return TT_OK;
 }
 
@@ -36,118 +49,156 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     const struct tt_tensor *x = n->in[0];
     int64_t before, after;
 
-    if (x->ndim != 4)
-        return tt_fail(err, TT_EUNSUPPORTED, "input '%s' has %d dimensions, want 4 [N, C, H, W]",
-                       x->name, x->ndim);
-    n->out->ndim = 4;
+    if (x->ndim != p->n + 2)
+        return tt_fail(err, TT_ESHAPE, "input '%s' has %d dimensions, want [N, C] and %d of space",
+                       x->name, x->ndim, p->n);
+    n->out->ndim = x->ndim;
     n->out->dim[0] = x->dim[0];
     n->out->dim[1] = x->dim[1];
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < p->n; i++) {
         n->out->dim[2 + i] = tt_window_places(p, i, p->kernel[i], x->dim[2 + i], &before, &after);
         if (n->out->dim[2 + i] < 1)
-            return tt_fail(err, TT_ESHAPE, "the window %lldx%lld is larger than the padded input",
-                           (long long)p->kernel[0], (long long)p->kernel[1]);
+            return tt_fail(err, TT_ESHAPE, "a window of %lld is larger than the padded input",
+                           (long long)p->kernel[i]);
     }
     return TT_OK;
 }
-
-/* One window: which rows and columns of the input it sees. */
-struct window {
-    int64_t h, w, H, W; // first pixel (may be negative), size of the input
-    int64_t counted;    // pixels that an average divides by
-};
-
-static struct window window_at(const struct tt_node *n, int64_t oh, int64_t ow)
-{
-    const struct attr *p = (const struct attr *)n->attr;
-    const struct tt_window *w = &p->window;
-    struct window v = {.H = n->in[0]->dim[2], .W = n->in[0]->dim[3]};
-    int64_t start[2], before, after, counted = 1, at[2] = {oh, ow}, size[2] = {v.H, v.W};
-
-    for (int i = 0; i < 2; i++) {
-        int64_t low = 0, high = size[i], in = 0;
-
-        (void)tt_window_places(w, i, w->kernel[i], size[i], &before, &after);
-        start[i] = at[i] * w->stride[i] - before;
-        if (p->count_pad) {
-            low = -before;
-            high = size[i] + after;
-        }
-        for (int64_t k = 0; k < w->kernel[i]; k++) {
-            int64_t q = start[i] + k * w->dilation[i];
-
-            in += q >= low && q < high;
-        }
-        counted *= in;
-    }
-    v.h = start[0];
-    v.w = start[1];
-    v.counted = counted;
-    return v;
-}
-
-/* The pixel of tap (kh, kw), or -1 in the padding. */
-static int64_t pixel(const struct tt_window *p, const struct window *v, int64_t kh, int64_t kw)
-{
-    int64_t h = v->h + kh * p->dilation[0], w = v->w + kw * p->dilation[1];
-
-    return h < 0 || h >= v->H || w < 0 || w >= v->W ? -1 : h * v->W + w;
-}
-
-/* ---- MaxPool --------------------------------------------------------------------------------- */
 
 static enum tt_code shape_max(struct tt_node *n, struct tt_err *err)
 {
     if (shape(n, err) != TT_OK)
         return err->code;
     n->nsaved[0] = tt_len(n->out); // which pixel won, as int32
+    if (((const struct attr *)n->attr)->result)
+        n->out->dtype = TT_INTS;
     return TT_OK;
+}
+
+/* One place of the window: the pixels that it sees, tap by tap. */
+struct place {
+    int64_t start[TT_MAXSPACE]; // first pixel, may be negative
+    int64_t taps, counted;      // of the window; pixels that an average divides by
+};
+
+static struct place place_at(const struct tt_node *n, int64_t at)
+{
+    const struct attr *p = (const struct attr *)n->attr;
+    const struct tt_window *w = &p->window;
+    struct place v = {.taps = 1, .counted = 1};
+
+    for (int i = w->n - 1; i >= 0; i--) {
+        int64_t size = n->in[0]->dim[2 + i], low = 0, high = size, in = 0, before, after;
+
+        (void)tt_window_places(w, i, w->kernel[i], size, &before, &after);
+        v.start[i] = at % n->out->dim[2 + i] * w->stride[i] - before;
+        at /= n->out->dim[2 + i];
+        if (p->count_pad) {
+            low = -before;
+            high = size + after;
+        }
+        for (int64_t k = 0; k < w->kernel[i]; k++) {
+            int64_t q = v.start[i] + k * w->dilation[i];
+
+            in += q >= low && q < high;
+        }
+        v.counted *= in;
+        v.taps *= w->kernel[i];
+    }
+    return v;
+}
+
+/* The pixel of tap k, or -1 in the padding. */
+static int64_t pixel(const struct tt_node *n, const struct place *v, int64_t k)
+{
+    const struct tt_window *w = &((const struct attr *)n->attr)->window;
+    int64_t at = 0, stride = 1;
+
+    for (int i = w->n - 1; i >= 0; i--) {
+        int64_t size = n->in[0]->dim[2 + i];
+        int64_t q = v->start[i] + k % w->kernel[i] * w->dilation[i];
+
+        if (q < 0 || q >= size)
+            return -1;
+        at += q * stride;
+        stride *= size;
+        k /= w->kernel[i];
+    }
+    return at;
+}
+
+struct size {
+    int64_t N, C, P, Q; // images, channels, pixels of the operand and of the result
+};
+
+static struct size measure(const struct tt_node *n)
+{
+    struct size s = {n->out->dim[0], n->out->dim[1], 1, 1};
+
+    for (int i = 2; i < n->out->ndim; i++) {
+        s.P *= n->in[0]->dim[i];
+        s.Q *= n->out->dim[i];
+    }
+    return s;
+}
+
+/* ---- MaxPool --------------------------------------------------------------------------------- */
+
+/* The index that ONNX gives pixel at of channel c of image b. */
+static float index_of(const struct tt_node *n, const struct size *s, int64_t b, int64_t c,
+                      int64_t at)
+{
+    if (((const struct attr *)n->attr)->columns && n->in[0]->ndim == 4) {
+        int64_t W = n->in[0]->dim[3];
+
+        at = at % W * n->in[0]->dim[2] + at / W;
+    }
+    return (float)((b * s->C + c) * s->P + at);
 }
 
 static void forward_max(struct tt_node *n)
 {
-    const struct tt_window *p = &((const struct attr *)n->attr)->window;
-    int64_t C = n->out->dim[1], OH = n->out->dim[2], OW = n->out->dim[3];
-    int64_t image = C * n->in[0]->dim[2] * n->in[0]->dim[3];
+    bool indices = ((const struct attr *)n->attr)->result == 1;
+    struct size s = measure(n);
     int32_t *won = (int32_t *)(void *)n->saved[0];
 
-#pragma omp parallel for schedule(static) if (tt_len(n->out) > 65536)
-    for (int64_t b = 0; b < n->out->dim[0]; b++)
-        for (int64_t i = 0; i < OH * OW; i++) {
-            struct window v = window_at(n, i / OW, i % OW);
-            float *y = n->out->x + (b * OH * OW + i) * C;
-            int32_t *w = won + (b * OH * OW + i) * C;
-            bool first = true;
+#pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
+    for (int64_t i = 0; i < s.N * s.Q; i++) {
+        struct place v = place_at(n, i % s.Q);
+        float *y = n->out->x + i * s.C;
+        int32_t *w = won + i * s.C;
+        bool first = true;
 
-            for (int64_t k = 0; k < p->kernel[0] * p->kernel[1]; k++) {
-                int64_t at = pixel(p, &v, k / p->kernel[1], k % p->kernel[1]);
-                const float *x = n->in[0]->x + b * image + at * C;
+        for (int64_t k = 0; k < v.taps; k++) {
+            int64_t at = pixel(n, &v, k);
+            const float *x = n->in[0]->x + (i / s.Q * s.P + at) * s.C;
 
-                if (at < 0)
-                    continue;
-                for (int64_t c = 0; c < C; c++)
-                    if (first || x[c] > y[c] || isnan(x[c])) {
-                        y[c] = x[c];
-                        w[c] = (int32_t)at;
-                    }
-                first = false;
-            }
+            if (at < 0)
+                continue;
+            for (int64_t c = 0; c < s.C; c++)
+                if (first || x[c] > y[c] || isnan(x[c])) {
+                    y[c] = x[c];
+                    w[c] = (int32_t)at;
+                }
+            first = false;
         }
+        for (int64_t c = 0; indices && c < s.C; c++)
+            y[c] = index_of(n, &s, i / s.Q, c, w[c]);
+    }
 }
 
 static void backward_max(struct tt_node *n)
 {
-    int64_t C = n->out->dim[1], P = n->out->dim[2] * n->out->dim[3];
-    int64_t image = C * n->in[0]->dim[2] * n->in[0]->dim[3];
     const int32_t *won = (const int32_t *)(const void *)n->saved[0];
+    struct size s = measure(n);
 
     if (!n->add[0])
         memset(n->in[0]->g, 0, sizeof(float) * (size_t)tt_len(n->in[0]));
-    for (int64_t b = 0; b < n->out->dim[0]; b++)
-        for (int64_t i = 0; i < P * C; i++) {
-            int64_t at = b * P * C + i;
+#pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
+    for (int64_t b = 0; b < s.N; b++)
+        for (int64_t i = 0; i < s.Q * s.C; i++) {
+            int64_t at = b * s.Q * s.C + i;
 
-            n->in[0]->g[b * image + won[at] * C + i % C] += n->out->g[at];
+            n->in[0]->g[(b * s.P + won[at]) * s.C + i % s.C] += n->out->g[at];
         }
 }
 
@@ -155,8 +206,9 @@ const struct tt_op tt_op_maxpool = {
     .name = "MaxPool",
     .min_in = 1,
     .max_in = 1,
+    .results = 2,
     .opset = 1,
-    .source = "ONNX MaxPool-12, two spatial dimensions",
+    .source = "ONNX MaxPool-12",
     .attr_size = sizeof(struct attr),
     .layout = TT_WANTS_LAST,
     .read = read_attr,
@@ -165,51 +217,96 @@ const struct tt_op tt_op_maxpool = {
     .backward = backward_max,
 };
 
-/* ---- AveragePool ----------------------------------------------------------------------------- */
+/* ---- AveragePool and LpPool -------------------------------------------------------------------
+ */
 
-static void forward_average(struct tt_node *n)
+/* y (+)= the tap's row, as the pool sums it */
+static void add_row(enum kind kind, float *y, const float *x, int64_t C, float scale, int64_t p)
 {
-    const struct tt_window *p = &((const struct attr *)n->attr)->window;
-    int64_t C = n->out->dim[1], OH = n->out->dim[2], OW = n->out->dim[3];
-    int64_t image = C * n->in[0]->dim[2] * n->in[0]->dim[3];
+    for (int64_t c = 0; c < C; c++)
+        y[c] += kind == AVERAGE ? x[c] * scale : p == 2 ? x[c] * x[c] : powf(fabsf(x[c]), (float)p);
+}
 
-#pragma omp parallel for schedule(static) if (tt_len(n->out) > 65536)
-    for (int64_t b = 0; b < n->out->dim[0]; b++)
-        for (int64_t i = 0; i < OH * OW; i++) {
-            struct window v = window_at(n, i / OW, i % OW);
-            float *y = n->out->x + (b * OH * OW + i) * C, scale = 1 / (float)v.counted;
+static void forward_sum(struct tt_node *n, enum kind kind)
+{
+    int64_t p = ((const struct attr *)n->attr)->p;
+    struct size s = measure(n);
 
-            memset(y, 0, sizeof *y * (size_t)C);
-            for (int64_t k = 0; k < p->kernel[0] * p->kernel[1]; k++) {
-                int64_t at = pixel(p, &v, k / p->kernel[1], k % p->kernel[1]);
+#pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
+    for (int64_t i = 0; i < s.N * s.Q; i++) {
+        struct place v = place_at(n, i % s.Q);
+        float *y = n->out->x + i * s.C;
 
-                for (int64_t c = 0; at >= 0 && c < C; c++)
-                    y[c] += n->in[0]->x[b * image + at * C + c] * scale;
+        memset(y, 0, sizeof *y * (size_t)s.C);
+        for (int64_t k = 0; k < v.taps; k++) {
+            int64_t at = pixel(n, &v, k);
+
+            if (at >= 0)
+                add_row(kind, y, n->in[0]->x + (i / s.Q * s.P + at) * s.C, s.C,
+                        1 / (float)v.counted, p);
+        }
+        for (int64_t c = 0; kind == LP && c < s.C; c++)
+            y[c] = powf(y[c], 1 / (float)p);
+    }
+}
+
+/* d (sum |x|^p)^(1/p) / dx = sign(x) (|x| / y)^(p - 1) */
+static float slope(float x, float y, int64_t p)
+{
+    if (y == 0)
+        return 0;
+    return p == 2 ? x / y : copysignf(powf(fabsf(x) / y, (float)(p - 1)), x);
+}
+
+static void backward_sum(struct tt_node *n, enum kind kind)
+{
+    int64_t p = ((const struct attr *)n->attr)->p;
+    struct size s = measure(n);
+
+    if (!n->add[0])
+        memset(n->in[0]->g, 0, sizeof(float) * (size_t)tt_len(n->in[0]));
+#pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
+    for (int64_t b = 0; b < s.N; b++)
+        for (int64_t i = b * s.Q; i < (b + 1) * s.Q; i++) {
+            struct place v = place_at(n, i % s.Q);
+            const float *dy = n->out->g + i * s.C, *y = n->out->x + i * s.C;
+
+            for (int64_t k = 0; k < v.taps; k++) {
+                int64_t at = pixel(n, &v, k), row = (b * s.P + at) * s.C;
+                const float *x = n->in[0]->x + row;
+                float *dx = n->in[0]->g + row, scale = 1 / (float)v.counted;
+
+                for (int64_t c = 0; at >= 0 && c < s.C; c++)
+                    dx[c] += dy[c] * (kind == AVERAGE ? scale : slope(x[c], y[c], p));
             }
         }
 }
 
+static void forward_average(struct tt_node *n)
+{
+    forward_sum(n, AVERAGE);
+}
+
 static void backward_average(struct tt_node *n)
 {
-    const struct tt_window *p = &((const struct attr *)n->attr)->window;
-    int64_t C = n->out->dim[1], OH = n->out->dim[2], OW = n->out->dim[3];
-    int64_t image = C * n->in[0]->dim[2] * n->in[0]->dim[3];
+    backward_sum(n, AVERAGE);
+}
 
-    if (!n->add[0])
-        memset(n->in[0]->g, 0, sizeof(float) * (size_t)tt_len(n->in[0]));
-    for (int64_t b = 0; b < n->out->dim[0]; b++)
-        for (int64_t i = 0; i < OH * OW; i++) {
-            struct window v = window_at(n, i / OW, i % OW);
-            const float *dy = n->out->g + (b * OH * OW + i) * C;
-            float scale = 1 / (float)v.counted;
+static void forward_lp(struct tt_node *n)
+{
+    forward_sum(n, LP);
+}
 
-            for (int64_t k = 0; k < p->kernel[0] * p->kernel[1]; k++) {
-                int64_t at = pixel(p, &v, k / p->kernel[1], k % p->kernel[1]);
+static void backward_lp(struct tt_node *n)
+{
+    backward_sum(n, LP);
+}
 
-                for (int64_t c = 0; at >= 0 && c < C; c++)
-                    n->in[0]->g[b * image + at * C + c] += dy[c] * scale;
-            }
-        }
+static unsigned reads_lp(const struct tt_node *n, const bool wants[TT_MAXIN])
+{
+    (void)n;
+    (void)wants;
+    return TT_READS_IN(0) | TT_READS_OUT;
 }
 
 const struct tt_op tt_op_averagepool = {
@@ -217,7 +314,7 @@ const struct tt_op tt_op_averagepool = {
     .min_in = 1,
     .max_in = 1,
     .opset = 1,
-    .source = "ONNX AveragePool-19, two spatial dimensions",
+    .source = "ONNX AveragePool-19",
     .attr_size = sizeof(struct attr),
     .layout = TT_WANTS_LAST,
     .read = read_attr,
@@ -226,65 +323,17 @@ const struct tt_op tt_op_averagepool = {
     .backward = backward_average,
 };
 
-/* ---- GlobalAveragePool ------------------------------------------------------------------------
- */
-
-static enum tt_code shape_global(struct tt_node *n, struct tt_err *err)
-{
-    const struct tt_tensor *x = n->in[0];
-
-    if (x->ndim < 3 || !tt_len(x))
-        return tt_fail(err, TT_ESHAPE, "input '%s' has %d dimensions, want [N, C, ...], not empty",
-                       x->name, x->ndim);
-    n->out->ndim = x->ndim;
-    for (int i = 0; i < x->ndim; i++)
-        n->out->dim[i] = i < 2 ? x->dim[i] : 1;
-    return TT_OK;
-}
-
-/* y[n, c] = mean over pixels of x[n, p, c] */
-static void forward_global(struct tt_node *n)
-{
-    int64_t N = n->out->dim[0], C = n->out->dim[1], P = tt_len(n->in[0]) / (N * C);
-
-    for (int64_t b = 0; b < N; b++) {
-        const float *x = n->in[0]->x + b * P * C;
-        float *y = n->out->x + b * C;
-
-        memset(y, 0, sizeof *y * (size_t)C);
-        for (int64_t p = 0; p < P; p++)
-            for (int64_t c = 0; c < C; c++)
-                y[c] += x[p * C + c];
-        for (int64_t c = 0; c < C; c++)
-            y[c] /= (float)P;
-    }
-}
-
-static void backward_global(struct tt_node *n)
-{
-    int64_t N = n->out->dim[0], C = n->out->dim[1], P = tt_len(n->in[0]) / (N * C);
-    float scale = 1 / (float)P;
-
-    for (int64_t b = 0; b < N; b++)
-        for (int64_t p = 0; p < P; p++) {
-            float *dx = n->in[0]->g + (b * P + p) * C;
-
-            for (int64_t c = 0; c < C; c++) {
-                float d = n->out->g[b * C + c] * scale;
-
-                dx[c] = n->add[0] ? dx[c] + d : d;
-            }
-        }
-}
-
-const struct tt_op tt_op_globalaveragepool = {
-    .name = "GlobalAveragePool",
+const struct tt_op tt_op_lppool = {
+    .name = "LpPool",
     .min_in = 1,
     .max_in = 1,
-    .opset = 1,
-    .source = "ONNX GlobalAveragePool-1",
+    .opset = 2,
+    .source = "ONNX LpPool-18",
+    .attr_size = sizeof(struct attr),
     .layout = TT_WANTS_LAST,
-    .shape = shape_global,
-    .forward = forward_global,
-    .backward = backward_global,
+    .read = read_attr,
+    .shape = shape,
+    .forward = forward_lp,
+    .reads = reads_lp,
+    .backward = backward_lp,
 };
