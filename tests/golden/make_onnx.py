@@ -237,7 +237,7 @@ def bad():
     save("input_output", [node("Identity", ["x"], ["y"], "one")], [x()], [y()])
     save("same_outputs", [relu("x", "y", "one"), node("Identity", ["y"], ["z"], "two")], [x()],
          [y(), y("z")])
-    save("mask", [node("MaxPool", ["x"], ["y", "where"], "pool", kernel_shape=[2, 2])], [x()],
+    save("mask", [node("GlobalMaxPool", ["x"], ["y", "where"], "pool")], [x()],
          [y(), y("where")])
     save("spatial", [relu("x", "y", "one")], [x(shape=("n", 3, "height", 8))], [y()])
     save("unknown_dim", [relu("x", "y", "one")], [x(shape=("n", 3, None, 8))], [y()])

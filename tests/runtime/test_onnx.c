@@ -172,7 +172,7 @@ static void each_mistake_is_told_with_its_place(void **state)
         {"input_output", TT_EUNSUPPORTED, "output 'y' is an input"},
         {"same_outputs", TT_EUNSUPPORTED, "outputs 'y' and 'z' are the same value"},
         {"mask", TT_EUNSUPPORTED,
-         "node 'pool': operator 'MaxPool' (opset 13): result 1, 'where', is used"},
+         "node 'pool': operator 'GlobalMaxPool' (opset 13): result 1, 'where', is used"},
         {"spatial", TT_EUNSUPPORTED, "input 'x': dimension 2 is 'height': only the first may vary"},
         {"unknown_dim", TT_EUNSUPPORTED, "input 'x': dimension 2 is not known"},
         {"negative_dim", TT_ESHAPE, "input 'x': dimension 0 is -5"},
