@@ -210,8 +210,8 @@ test:          ## everything that can fail: units, parity, the real daemon, the 
 parity: $(BUILD)/tests/parity  ## compare with stored numbers: DIR=cases [IMAGES=folder of .npy]
 	$(Q)$(BUILD)/tests/parity $(if $(DIR),$(DIR),tests/golden/tta) $(IMAGES)
 
-bench: $(BUILD)/bench/tent_step  ## a Tent step beside PyTorch's, interleaved: MODEL=FILE.onnx (needs torch)
-	$(Q)$(BENCH_PYTHON) bench/tent_step.py $(if $(MODEL),--model $(MODEL)) --ours $(BUILD)/bench/tent_step
+bench: $(BUILD)/ttad  ## beside PyTorch and ONNX Runtime, writes docs/performance.md; BENCH="--models resnet20 --batch 16" only prints
+	$(Q)$(BENCH_PYTHON) -W ignore bench/compare.py --ttad $(BUILD)/ttad $(if $(BENCH),$(BENCH),--write docs/performance.md)
 
 ONNX_TESTS ?= /usr/share/libonnx-testdata/data
 conformance: $(BUILD)/tests/conformance  ## the ONNX project's backend tests: CASES='test_softmax*' runs some

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the daemon costs beside the step itself, and how long a ping takes while workers are busy.
 
-    make build/release/bench/tent_step all
+        make
     python3 bench/overhead.py MODEL.onnx IMAGES.npy [--batch 64] [--rounds 12] [--seconds 10]
 
 IMAGES.npy is uint8 [N, H, W, C].  One thread a step, Tent with SGD under guards, everything
-recorded.  A round is some batches through the daemon and as many steps of bench/tent_step, which is
-the engine with nothing around it.  Two ways to see the daemon's own cost, which are medians:
+recorded.  A round is some batches through the daemon and as many steps of `ttad bench`, which is the engine with nothing around it.  Two ways to see the daemon's own cost, which are medians:
 
     wall  of each batch, at the client: what of its time was not the step that the reply tells of
-    CPU   of a round: what the daemon's process took beside what tent_step took for as many steps
+    CPU   of a round: what the daemon's process took beside what `ttad bench` took for as many steps
 
 Time on the wall is that of whoever else wants the processors, too; CPU time hardly is.  Pings go
 one after another over one socket, while every worker always has batches waiting.  Who pings is on
@@ -91,12 +90,12 @@ class Daemon:
 
 def bare(args):
     """(wall, CPU) of one step with nothing around it, ms."""
-    done = subprocess.run([OURS / "bench" / "tent_step", args.model, "--batch", str(args.batch),
-                           "--threads", "1", "--steps", str(args.steps)],
+    done = subprocess.run([args.ttad, "bench", args.model, "--batch", str(args.batch), "--threads", "1",
+                           "--steps", str(args.steps), "--json"],
                           capture_output=True, text=True, check=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
-    said = json.loads(done.stdout)
-    return said["median_ms"], said["cpu_ms"]
+        step = json.loads(done.stdout)["batches"][0]["step"]
+    return step["ms"], step["cpu_ms"]
 
 
 def cost(args, kinds):

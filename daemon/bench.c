@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "daemon/process.h"
 #include "engines/step.h"
+#include "runtime/inputs.h"
 #include "runtime/machine.h"
 
 #define LEAST        3   // runs of a task, where their number is not given
@@ -197,21 +198,64 @@ enum tt_code tt_bench_profile(struct tt_bench *b, struct tt_err *err)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static void make_up_batch(struct tt_bench_state *s, int64_t n)
+/* How many numbers an input of integers may be: as many as the table that it looks up has rows, two
+ * where it looks up none. */
+static int64_t count_words(const struct tt_graph *g, int value)
 {
+    for (int i = 0; i < g->nnodes; i++) {
+        const struct tt_gnode *n = &g->nodes[i];
+
+        if (n->in[0] == value && (!strcmp(n->op->name, "Cast") || !strcmp(n->op->name, "Identity")))
+            value = n->out;
+        else if (n->nin > 1 && n->in[1] == value && !strcmp(n->op->name, "Gather") &&
+                 g->values[n->in[0]].ndim > 0)
+            return g->values[n->in[0]].dim[0];
+    }
+    return 2;
+}
+
+/* Noise in [-1, 1), tokens, and masks that hide nothing. */
+static void make_up_batch(struct tt_bench *b, const struct tt_inputs *in)
+{
+    struct tt_bench_state *s = b->state;
+    const struct tt_graph *g = &s->spec.model->graph;
     struct tt_rng rng;
 
     tt_rng_seed(&rng, 1);
-    for (int64_t i = 0; i < n; i++)
-        s->x[i] = (float)(tt_rng_next(&rng) >> 40) / (float)(1 << 23) - 1; // in [-1, 1)
+    for (int k = 0; k < in->n; k++) {
+        const struct tt_value *v = &g->values[in->of[k].value];
+        int64_t words = v->dtype == TT_FLOATS ? 0 : count_words(g, in->of[k].value);
+
+        for (int64_t i = 0; i < b->batch * in->of[k].row; i++) {
+            float *x = s->x + i / in->of[k].row * in->row + in->of[k].offset + i % in->of[k].row;
+            uint64_t draw = tt_rng_next(&rng) >> 40;
+
+            if (v->dtype == TT_FLOATS)
+                *x = (float)draw / (float)(1 << 23) - 1;
+            else
+                *x = words > 2 ? (float)(draw % (uint64_t)words) : 1;
+        }
+        if (words > 2 && b->items == b->batch) {
+            b->items = b->batch * in->of[k].row;
+            b->unit = "tokens";
+        }
+    }
+}
+
+const float *tt_bench_input(const struct tt_bench *b)
+{
+    return b->state->x;
 }
 
 static enum tt_code allocate(struct tt_bench *b, struct tt_err *err)
 {
     struct tt_bench_state *s = b->state;
-    int64_t floats = tt_plan_floats(s->plan), n = b->batch * tt_plan_row(s->plan);
+    int64_t floats = tt_plan_floats(s->plan);
+    struct tt_inputs in;
 
-    s->x = TT_NEW(&s->arena, n, float);
+    if (tt_inputs_of(&s->spec.model->graph, &in, err) != TT_OK)
+        return err->code;
+    s->x = TT_NEW(&s->arena, b->batch * in.row, float);
     s->source = TT_NEW(&s->arena, floats + 1, float);
     s->after = TT_NEW(&s->arena, floats + 1, float);
     s->logits = TT_NEW(&s->arena, b->batch * tt_plan_classes(s->plan), float);
@@ -219,7 +263,7 @@ static enum tt_code allocate(struct tt_bench *b, struct tt_err *err)
     if (!s->x || !s->source || !s->after || !s->logits)
         return tt_fail(err, TT_ENOMEM, "out of memory for a batch of %lld rows",
                        (long long)b->batch);
-    make_up_batch(s, n);
+    make_up_batch(b, &in);
     tt_plan_source(s->plan, s->source);
     return TT_OK;
 }

@@ -74,6 +74,9 @@ TT_MUST_CHECK enum tt_code tt_bench_measure(struct tt_bench *b, enum tt_bench_ta
 /* Fill b->rows, with every node's time taken. */
 TT_MUST_CHECK enum tt_code tt_bench_profile(struct tt_bench *b, struct tt_err *err);
 
+/* The batch that it measures with: [batch, row], the inputs' rows one behind the other. */
+const float *tt_bench_input(const struct tt_bench *b);
+
 /* The most that the machine's sgemm does, with the threads that operators have, in floating-point
  * operations a second; takes a second or so.  0: out of memory. */
 double tt_bench_sgemm(void);

@@ -3,10 +3,12 @@
 
 #include "daemon/bench.h"
 #include "daemon/commands.h"
+#include "daemon/load.h"
 #include "daemon/process.h"
 #include "tests/daemon/verb.h"
 
 #define MODEL      "models/fashion_resnet.onnx"
+#define WORDS      "tests/golden/onnx/words.onnx"
 #define BENCH(...) run(tt_cmd_bench, (const char *const[]){"bench", __VA_ARGS__, NULL})
 
 static json_t *object(const char *text)
@@ -139,6 +141,51 @@ static void a_policy_that_learns_nothing_answers_under_its_statistics(void **sta
     json_decref(o);
 }
 
+static void an_encoder_gets_tokens_that_its_table_has(void **state)
+{
+    struct tt_arena arena;
+    const json_t *one;
+    struct tt_bench b;
+    struct tt_model *model;
+    struct tt_policy *policy;
+    struct tt_diags d;
+    struct tt_err e;
+    json_t *o;
+
+    (void)state;
+    write_text("ln.yaml", "preset: tent\nselect: {kinds: [ln]}\n");
+    assert_int_equal(BENCH(WORDS, "--policy", in_dir("ln.yaml"), "--batch", "4", "--steps", "2",
+                           "--threads", "1", "--json"),
+                     0);
+    o = object(out);
+    one = json_array_get(json_object_get(o, "batches"), 0);
+    assert_string_equal(json_string_value(json_object_get(one, "unit")), "tokens");
+    assert_close(number(one, NULL, "items"), 4 * 5, 0, 0);
+    json_decref(o);
+
+    tt_arena_init(&arena, 0);
+    policy = tt_load_policy(in_dir("ln.yaml"), &arena, &d);
+    assert_non_null(policy);
+    assert_int_equal(tt_load_model(WORDS, &model, &e), TT_OK);
+    assert_int_equal(
+        tt_bench_open(&(struct tt_bench_spec){.model = model, .policy = policy, .batch = 40}, &b,
+                      &e),
+        TT_OK);
+    for (int k = 0, seen = 0; k < 40; k++) {
+        const float *x = tt_bench_input(&b) + (ptrdiff_t)k * 10;
+
+        for (int i = 0; i < 5; i++) {
+            assert_true(x[i] >= 0 && x[i] < 11 && x[i] == (float)(int)x[i]);
+            seen |= 1 << (int)x[i];
+            assert_close(x[5 + i], 1, 0, 0); // the mask
+        }
+        assert_true(k < 39 || seen == (1 << 11) - 1);
+    }
+    tt_bench_close(&b);
+    tt_model_free(model);
+    tt_arena_release(&arena);
+}
+
 static void others_measure_by_turns_with_it(void **state)
 {
     static const struct {
@@ -231,6 +278,7 @@ int main(void)
         cmocka_unit_test(a_profile_tells_of_each_kind_of_operator),
         cmocka_unit_test(people_get_a_table),
         cmocka_unit_test(a_policy_that_learns_nothing_answers_under_its_statistics),
+        cmocka_unit_test(an_encoder_gets_tokens_that_its_table_has),
         cmocka_unit_test(others_measure_by_turns_with_it),
         cmocka_unit_test(what_cannot_be_measured_is_one_error),
     };

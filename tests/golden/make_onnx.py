@@ -212,6 +212,21 @@ def good():
     save("pair", nodes, [x("tokens", ("n", 3), T.INT64), x(shape=("n", 4))], [y()],
          [nh.from_array(own.standard_normal((4, 3)).astype(np.float32), "weight")])
 
+    # tokens look up a table of eleven words; a mask is beside them
+    nodes = [
+        h.make_node("Gather", ["words.weight", "tokens"], ["looked"], "words"),
+        h.make_node("Cast", ["mask"], ["kept"], "kept", to=T.FLOAT),
+        h.make_node("Mul", ["looked", "kept"], ["masked"], "masked"),
+        h.make_node("LayerNormalization", ["masked", "norm.weight", "norm.bias"], ["normed"], "norm"),
+        h.make_node("Flatten", ["normed"], ["row"], "row"),
+        h.make_node("MatMul", ["row", "head.weight"], ["y"], "head"),
+    ]
+    one = np.random.default_rng(9).standard_normal
+    save("words", nodes, [x("tokens", ("n", 5), T.INT64), x("mask", ("n", 5, 1), T.INT64)], [y()],
+         [nh.from_array(one(shape).astype(np.float32), name) for name, shape in (
+             ("words.weight", (11, 4)), ("norm.weight", (4,)), ("norm.bias", (4,)),
+             ("head.weight", (20, 3)))], opset=17)
+
     for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", "numbers":
         answer(file)
     answer("fixed", (4,))
