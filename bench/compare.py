@@ -2,21 +2,21 @@
 """ttad beside PyTorch and ONNX Runtime, by turns, on the same models, batches and threads.
 
     pip install torch==2.13.0 onnx==1.23.2 onnxruntime==1.31.1
-    make bench                                             (an hour or two; writes docs/performance.md)
-    python3 bench/compare.py --models resnet20 --batch 1,16 --rounds 3          (a minute)
+    make bench                                       (an hour or two; writes docs/performance.md)
+    python3 bench/compare.py --models resnet20 --batch 1,16 --rounds 3                (a minute)
 
-Each engine is a process of its own.  In a round each measures once, one after another, a frozen pass,
-then a step of Tent (SGD on the scales and shifts of normalisations); a figure is the median over rounds of
-the medians of a turn, so whatever else the machine does hits all of them.  PyTorch is run with
-its images contiguous and channels last, and the better one counts.  Peak memory is that of the
-process, less what it was before the model was loaded, and less the weights.  Networks have seeded random weights
-and are exported by PyTorch to build/bench.  What one engine cannot do is told in its own words.
+Each engine is a process of its own.  In a round each measures once, one after another, a frozen
+pass, then a step of Tent (SGD on the scales and shifts of normalisations); a figure is the median
+over rounds of the medians of a turn, so whatever else the machine does hits all of them.  PyTorch
+is run with its images contiguous and channels last, and the better one counts.  Peak memory is that
+of the process, less what it was before the model was loaded, and less the weights.  Networks have
+seeded random weights and are exported by PyTorch to build/bench.  What one engine cannot do is told
+in its own words.
 """
 
 import argparse
 import datetime
 import json
-import math
 import os
 import pathlib
 import statistics
@@ -24,16 +24,19 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-import onnxruntime
-import torch
+try:
+    import numpy as np
+    import onnxruntime
+    import torch
 
-import compare_models as models
+    import compare_models as models
+    from compare_report import ms, report, write_document
+except ImportError as missing:
+    raise SystemExit(f"{missing}\n\n{__doc__}") from None
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORKER = pathlib.Path(__file__).with_name("compare_worker.py")
 BATCHES = (1, 16, 64, 200)
-BEGIN, END = "<!-- bench/compare.py writes from here -->", "<!-- to here -->"
 CLOSE = 0.02  # relative difference of logits that is taken for the same network
 
 
@@ -44,13 +47,19 @@ class Failed(Exception):
 class Engine:
     """A process that measures once for each line that it is sent."""
 
-        def __init__(self, name, command, args):
+    def __init__(self, name, command, args):
         self.name, self.folder, self.times = name, args.cache, {"frozen": [], "step": []}
         self.peak = {}
         self.said = tempfile.TemporaryFile("w+")
         env = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-        self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=self.said, text=True, env=env)
+        self.process = subprocess.Popen(
+            [str(c) for c in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
+            text=True,
+            env=env,
+        )
 
     def why(self):
         """The last line that it wrote to stderr."""
@@ -94,23 +103,47 @@ class Cell:
         t, rows = self.args.threads, folder / "x.npy"
         np.save(rows, models.rows_of(self.model, self.batch).numpy())
         base = [sys.executable, "-W", "ignore", WORKER]
-        ret = {"ttad": [self.args.ttad, "bench", self.file, "--batch", self.batch, "--threads", t,
-                        "--turns"],
-               "contiguous": [*base, "torch", self.model, self.batch, t]}
+        ret = {
+            "ttad": [
+                self.args.ttad,
+                "bench",
+                self.file,
+                "--batch",
+                self.batch,
+                "--threads",
+                t,
+                "--turns",
+            ],
+            "contiguous": [*base, "torch", self.model, self.batch, t],
+        }
         if self.model in models.CONVOLUTIONAL:
             ret["channels_last"] = [*ret["contiguous"], "--layout", "channels_last"]
-        ret["onnxruntime"] = [*base, "onnxruntime", self.model, self.batch, t, "--file", self.file,
-                              "--rows", rows]
+        ret["onnxruntime"] = [
+            *base,
+            "onnxruntime",
+            self.model,
+            self.batch,
+            t,
+            "--file",
+            self.file,
+            "--rows",
+            rows,
+        ]
         return ret
 
     def measure(self):
         with tempfile.TemporaryDirectory(prefix="ttad-compare-") as folder:
-            engines = {name: Engine(name, command, self.args)
-                       for name, command in self.commands(pathlib.Path(folder)).items()}
+            engines = {
+                name: Engine(name, command, self.args)
+                for name, command in self.commands(pathlib.Path(folder)).items()
+            }
             try:
                 for task in ("frozen", "step"):
-                    able = {n: e for n, e in engines.items()
-                            if n not in self.failed() and (task, n) != ("step", "onnxruntime")}
+                    able = {
+                        n: e
+                        for n, e in engines.items()
+                        if n not in self.failed() and (task, n) != ("step", "onnxruntime")
+                    }
                     self.rounds(task, able)
                 self.frozen_memory(engines["ttad"])
             finally:
@@ -141,8 +174,11 @@ class Cell:
         for name, engine in engines.items():
             if engine.times[task]:
                 self.result["engines"].setdefault(name, {})[task] = {
-                    "ms": statistics.median(engine.times[task]), "rounds": engine.times[task],
-                    "runs": runs[name], "peak_bytes": engine.peak[task]}
+                    "ms": statistics.median(engine.times[task]),
+                    "rounds": engine.times[task],
+                    "runs": runs[name],
+                    "peak_bytes": engine.peak[task],
+                }
 
     @staticmethod
     def drop_worse(task, engines, k):
@@ -171,22 +207,17 @@ class Cell:
             alone.close()
 
 
-def torch_of(cell, task):
-    """(layout, its figures) of the faster one, or (None, None)."""
-    both = [(e[task]["ms"], n, e[task]) for n, e in cell["engines"].items()
-            if n in ("contiguous", "channels_last") and task in e]
-    return min(both)[1:] if both else (None, None)
-
-
-def figures(cell, engine, task):
-    return cell["engines"].get(engine, {}).get(task)
-
-
 def largest_fit(args, model, batch, cells):
     """Why this batch would not fit into memory, by what a smaller one took; or None."""
     before = [c for c in cells if c["model"] == model and c["batch"] < batch]
-    peaks = [(e[t]["peak_bytes"] or 0) * batch / c["batch"] for c in before[-1:] if c["batch"] > 1
-             for e in c["engines"].values() for t in ("frozen", "step") if t in e]
+    peaks = [
+        (e[t]["peak_bytes"] or 0) * batch / c["batch"]
+        for c in before[-1:]
+        if c["batch"] > 1
+        for e in c["engines"].values()
+        for t in ("frozen", "step")
+        if t in e
+    ]
     want = sum(sorted(peaks)[-2:])  # engines stay loaded beside each other
     with open("/proc/meminfo", encoding="ascii") as f:
         free = next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable"))
@@ -206,18 +237,50 @@ def check_same(args, model):
     """Logits of four rows: how far ttad's and ONNX Runtime's are from PyTorch's."""
     file = models.export(model, args.cache)
     with tempfile.TemporaryDirectory(prefix="ttad-compare-") as folder:
-        rows, out = f"{folder}/x.npy", {n: f"{folder}/{n}.npy" for n in ("torch", "onnxruntime", "ttad")}
+        rows, out = f"{folder}/x.npy", {
+            n: f"{folder}/{n}.npy" for n in ("torch", "onnxruntime", "ttad")
+        }
         x = models.rows_of(model, 4).numpy()
         np.save(rows, x)
         for name in ("torch", "onnxruntime"):
-            subprocess.run([sys.executable, "-W", "ignore", WORKER, name, model, "4", "1", "--file",
-                            file, "--rows", rows, "--logits", out[name]],
-                           stdin=subprocess.DEVNULL, check=True)
+            subprocess.run(
+                [
+                    sys.executable,
+                    "-W",
+                    "ignore",
+                    WORKER,
+                    name,
+                    model,
+                    "4",
+                    "1",
+                    "--file",
+                    file,
+                    "--rows",
+                    rows,
+                    "--logits",
+                    out[name],
+                ],
+                stdin=subprocess.DEVNULL,
+                check=True,
+            )
         pathlib.Path(f"{folder}/source.yaml").write_text("preset: source\n")
         np.save(rows, x.astype(np.float32))
-        done = subprocess.run([args.ttad, "adapt", file, "--policy", f"{folder}/source.yaml",
-                               "--inputs", rows, "--outputs", out["ttad"]],
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [
+                args.ttad,
+                "adapt",
+                file,
+                "--policy",
+                f"{folder}/source.yaml",
+                "--inputs",
+                rows,
+                "--outputs",
+                out["ttad"],
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         want = np.load(out["torch"])
         ret = {"onnxruntime": relative(np.load(out["onnxruntime"]), want)}
         if done.returncode:
@@ -230,147 +293,75 @@ def check_same(args, model):
     return ret
 
 
-# ---- the tables ----------------------------------------------------------------------------------
-
-
-def ms(value):
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def mb(value):
-    return "-" if value is None else f"{value / 1e6:.1f}" if value < 1e8 else f"{value / 1e6:.0f}"
-
-
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "| --- | ---: |" + " ---: |" * (len(head) - 2)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def step_row(cell):
-    layout, theirs = torch_of(cell, "step")
-    mine = figures(cell, "ttad", "step")
-    row = [models.MODELS[cell["model"]][0], str(cell["batch"])]
-    if not theirs:
-        return [*row, "-", "-", "-", "-", "-", "-"]
-    row += [f"{ms(theirs['ms'])}{' (last)' if layout == 'channels_last' else ''}"]
-    if not mine:
-        return [*row, "-", "-", mb(theirs["peak_bytes"]), "-", "-"]
-    share = mine["peak_bytes"] / theirs["peak_bytes"] if theirs["peak_bytes"] > 0 else math.nan
-    return [*row, ms(mine["ms"]), f"{theirs['ms'] / mine['ms']:.2f}", mb(theirs["peak_bytes"]),
-            mb(mine["peak_bytes"]), f"{share:.2f}"]
-
-
-def frozen_row(cell):
-    layout, theirs = torch_of(cell, "frozen")
-    ort, mine = figures(cell, "onnxruntime", "frozen"), figures(cell, "ttad", "frozen")
-    row = [models.MODELS[cell["model"]][0], str(cell["batch"])]
-    row += [f"{ms(theirs['ms'])}{' (last)' if layout == 'channels_last' else ''}" if theirs else "-"]
-    row += [ms(ort["ms"]) if ort else "-", ms(mine["ms"]) if mine else "-"]
-    best = frozen_ratio(cell)
-    row += [f"{best:.2f}" if best else "-"]
-    return row + [mb(e["peak_bytes"]) if e else "-" for e in (theirs, ort, mine)]
-
-
-def frozen_ratio(cell):
-    """How many times as fast ttad is as the faster of the others; None: there is nothing to say."""
-    mine = figures(cell, "ttad", "frozen")
-    others = [e["ms"] for e in (torch_of(cell, "frozen")[1], figures(cell, "onnxruntime", "frozen"))
-              if e]
-    return min(others) / mine["ms"] if mine and others else None
-
-
-def means(cells):
-    """Geometric means of the frozen ratios, by family."""
-    ret = []
-    for what, wanted in (("convolutional networks", True), ("transformers", False)):
-        ratios = [r for c in cells if (c["model"] in models.CONVOLUTIONAL) == wanted
-                  for r in [frozen_ratio(c)] if r]
-        if ratios:
-            ret.append(f"{what} {math.exp(statistics.mean(map(math.log, ratios))):.2f} "
-                       f"({len(ratios)} cells, {min(ratios):.2f} to {max(ratios):.2f})")
-    return ret
-
-
-def label(name, error):
-    return error if error.startswith(name) else f"{name}: {error}"
-
-
-def notes(run):
-    """What could not be measured, and why; each sentence once."""
-    said = {}
-    for cell in run["cells"]:
-        for name, e in cell["engines"].items():
-            if "error" in e:
-                                said.setdefault((cell["model"], label(name, e["error"])), []).append(cell["batch"])
-        if "skipped" in cell:
-            said.setdefault((cell["model"], cell["skipped"]), []).append(cell["batch"])
-    return [f"* {models.MODELS[m][0]}, batch {', '.join(map(str, b))}: `{why}`"
-            for (m, why), b in said.items()]
-
-
-def report(run):
-    cells, m = [c for c in run["cells"] if c["engines"]], run["machine"]
-    parts = [
-        f"{m['cpu']}, {run['threads']} of {m['processors']} processors, {m['memory_gb']:.0f} GB; "
-        f"ttad {run['commit']} ({m['kernels']}), sgemm {run['sgemm']:.0f} GFLOP/s; PyTorch {run['torch']}, "
-        f"ONNX Runtime {run['onnxruntime']}; {run['date']}, load before and after {run['load'][0]:.1f} and "
-        f"{run['load'][1]:.1f}; medians of {run['rounds']} rounds by `{run['command']}`.",
-        "A step of Tent: SGD on the scales and shifts of all normalisations; ms, and how many times as fast "
-        "as PyTorch ttad is (\"last\": PyTorch was faster with channels last). Memory: peak beyond the weights, "
-        "and its ratio to PyTorch's.",
-        table(["model", "batch", "PyTorch, ms", "ttad, ms", "times as fast", "PyTorch, MB", "ttad, MB",
-               "of PyTorch's"], map(step_row, cells)),
-        "A frozen pass; how many times as fast as the faster one of the others ttad is.",
-        table(["model", "batch", "PyTorch, ms", "ONNX Runtime, ms", "ttad, ms", "times as fast",
-               "PyTorch, MB", "ONNX Runtime, MB", "ttad, MB"], map(frozen_row, cells)),
-    ]
-    if means(cells):
-        parts.append("Geometric means of the frozen pass: " + "; ".join(means(cells)) + ".")
-    if run["same"]:
-        parts.append("Largest difference of a frozen pass's logits to PyTorch's, over the largest logit: " + "; ".join(
-            f"{models.MODELS[n][0]} ttad {d['ttad']:.1e}, ONNX Runtime {d['onnxruntime']:.1e}"
-            for n, d in run["same"].items() if not isinstance(d["ttad"], str)) + ".")
-    if notes(run):
-        parts.append("Not measured:\n\n" + "\n".join(notes(run)))
-    return "\n\n".join(parts)
-
-
-def write_document(path, text):
-    old = path.read_text()
-    if BEGIN not in old or END not in old:
-        raise SystemExit(f"{path}: has no '{BEGIN}' and '{END}' to write between")
-    head, rest = old.split(BEGIN, 1)
-    path.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{rest.split(END, 1)[1]}")
-
-
-# ---- a run -----------------------------------------------------------------------------------------
+# ---- a run ---------------------------------------------------------------------------------------
 
 
 def describe_machine(args):
-    said = subprocess.run([args.ttad, "bench", ROOT / "models" / "fashion_resnet.onnx", "--batch", "1",
-                           "--steps", "1", "--threads", str(args.threads), "--json"],
-                          capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [
+            args.ttad,
+            "bench",
+            ROOT / "models" / "fashion_resnet.onnx",
+            "--batch",
+            "1",
+            "--steps",
+            "1",
+            "--threads",
+            str(args.threads),
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     said = json.loads(said.stdout)
-    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
-                if line.startswith("model name")), "unknown processor")
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in open("/proc/cpuinfo", encoding="utf-8")
+            if line.startswith("model name")
+        ),
+        "unknown processor",
+    )
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return ({"cpu": cpu, "processors": os.cpu_count(), "memory_gb": memory,
-             "kernels": said["machine"].split(", compiler")[0]}, said["sgemm_gflop_per_second"])
+    return (
+        {
+            "cpu": cpu,
+            "processors": os.cpu_count(),
+            "memory_gb": memory,
+            "kernels": said["machine"].split(", compiler")[0],
+        },
+        said["sgemm_gflop_per_second"],
+    )
 
 
 def parse():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--models", default=",".join(models.MODELS), help="of " + ", ".join(models.MODELS))
-    p.add_argument("--batch", default=",".join(map(str, BATCHES)), help="sizes, with commas between")
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--models", default=",".join(models.MODELS), help="of " + ", ".join(models.MODELS)
+    )
+    p.add_argument(
+        "--batch", default=",".join(map(str, BATCHES)), help="sizes, with commas between"
+    )
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=1.0, help="of a turn, one run at least")
-    p.add_argument("--memory", type=float, default=0.6, help="share of the free memory to use at most")
+    p.add_argument(
+        "--memory", type=float, default=0.6, help="share of the free memory to use at most"
+    )
     p.add_argument("--ttad", default=str(ROOT / "build" / "release" / "ttad"))
-    p.add_argument("--cache", default=str(ROOT / "build" / "bench"), help="folder of exported models")
+    p.add_argument(
+        "--cache", default=str(ROOT / "build" / "bench"), help="folder of exported models"
+    )
     p.add_argument("--json", metavar="FILE", help="write everything that was measured there, too")
-    p.add_argument("--write", metavar="FILE", type=pathlib.Path,
-                   help="a document to write the tables into, between its two marks")
+    p.add_argument(
+        "--write",
+        metavar="FILE",
+        type=pathlib.Path,
+        help="a document to write the tables into, between its two marks",
+    )
     args = p.parse_args()
     args.models, args.batch = args.models.split(","), [int(b) for b in args.batch.split(",")]
     for name in args.models:
@@ -384,19 +375,34 @@ def parse():
 
 
 def commit():
-    done = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", ROOT, "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stdout.strip() or "of no commit"
 
 
 def main():
     args = parse()
-    command = ["make", "bench"] if args.write else ["bench/compare.py", *sys.argv[1:]]
+    whole = (args.models, args.batch) == (list(models.MODELS), list(BATCHES))
+    command = ["make", "bench"] if args.write and whole else ["bench/compare.py", *sys.argv[1:]]
     machine, sgemm = describe_machine(args)
-    run = {"date": datetime.date.today().isoformat(), "machine": machine, "sgemm": sgemm,
-           "threads": args.threads, "rounds": args.rounds, "torch": torch.__version__,
-           "onnxruntime": onnxruntime.__version__, "commit": commit(), "command": " ".join(command),
-           "load": [os.getloadavg()[0]] * 2, "same": {}, "cells": []}
+    run = {
+        "date": datetime.date.today().isoformat(),
+        "machine": machine,
+        "sgemm": sgemm,
+        "threads": args.threads,
+        "rounds": args.rounds,
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "commit": commit(),
+        "command": " ".join(command),
+        "load": [os.getloadavg()[0]] * 2,
+        "same": {},
+        "cells": [],
+    }
     for model in args.models:
         run["same"][model] = check_same(args, model)
         for batch in args.batch:
@@ -408,8 +414,12 @@ def main():
             run["cells"].append(cell)
             said = "  ".join(
                 f"{n} " + "/".join(ms(e[t]["ms"]) for t in ("frozen", "step") if t in e)
-                for n, e in cell["engines"].items() if "error" not in e)
-            print(f"{model} {batch}: {said or 'nothing'}, ms frozen/step", file=sys.stderr, flush=True)
+                for n, e in cell["engines"].items()
+                if "error" not in e
+            )
+            print(
+                f"{model} {batch}: {said or 'nothing'}, ms frozen/step", file=sys.stderr, flush=True
+            )
             run["load"][1] = os.getloadavg()[0]
             if args.json:
                 pathlib.Path(args.json).write_text(json.dumps(run, indent=1))

@@ -2,8 +2,8 @@
 """The networks of bench/compare.py, with seeded random weights, and their ONNX files.
 
 Scales and shifts of normalisations are drawn, too: fresh ones are all equal, and exporters merge
-equal initializers.  Running statistics are those of a batch of noise, so that activations keep their
-size through any depth."""
+equal initializers.  Running statistics are those of a batch of noise, so that activations keep
+their size through any depth."""
 
 import math
 import pathlib
@@ -43,8 +43,9 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         widths = [16] * (blocks + 1) + [32] * blocks + [64] * blocks
-        self.blocks = nn.Sequential(*[
-            BasicBlock(a, b, 1 if a == b else 2) for a, b in zip(widths, widths[1:])])
+        self.blocks = nn.Sequential(
+            *[BasicBlock(a, b, 1 if a == b else 2) for a, b in zip(widths, widths[1:])]
+        )
         self.linear = nn.Linear(64, classes)
 
     def forward(self, x):
@@ -99,8 +100,9 @@ class Attention(nn.Module):
 
     def forward(self, x):
         n, t, d = x.shape
-        q, k, v = (f(x).view(n, t, self.heads, self.size).transpose(1, 2)
-                   for f in (self.q, self.k, self.v))
+        q, k, v = (
+            f(x).view(n, t, self.heads, self.size).transpose(1, 2) for f in (self.q, self.k, self.v)
+        )
         y = F.scaled_dot_product_attention(q, k, v)
         return self.out(y.transpose(1, 2).reshape(n, t, d))
 
@@ -208,8 +210,16 @@ def export(name, folder):
     if name in CONVOLUTIONAL:  # by default exporters fold batch normalisation into convolutions
         keep = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
     part = path.with_suffix(".part")
-    torch.onnx.export(make(name), rows_of(name, 2), str(part), opset_version=17, dynamo=False,
-                      input_names=["x"], output_names=["logits"],
-                      dynamic_axes={"x": {0: "n"}, "logits": {0: "n"}}, **keep)
+    torch.onnx.export(
+        make(name),
+        rows_of(name, 2),
+        str(part),
+        opset_version=17,
+        dynamo=False,
+        input_names=["x"],
+        output_names=["logits"],
+        dynamic_axes={"x": {0: "n"}, "logits": {0: "n"}},
+        **keep,
+    )
     part.rename(path)
     return path

@@ -44,7 +44,9 @@ class Torch:
         self.before = resident("VmRSS")
         layout = getattr(torch, args.layout)
         net = models.make(args.model).requires_grad_(False)
-        self.weights = 4 * sum(t.numel() for t in net.state_dict().values() if t.is_floating_point())
+        self.weights = 4 * sum(
+            t.numel() for t in net.state_dict().values() if t.is_floating_point()
+        )
         for m in net.modules():
             if isinstance(m, torch.nn.Conv2d):  # .to() of the whole would also turn linear layers
                 m.to(memory_format=layout)
@@ -57,9 +59,15 @@ class Torch:
     def warm_libraries(self):
         """Code that is read from files is not the model's memory."""
         torch = self.torch
-        net = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.BatchNorm2d(16),
-                                  torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(576, 8),
-                                  torch.nn.LayerNorm(8), torch.nn.GELU())
+        net = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 16, 3),
+            torch.nn.BatchNorm2d(16),
+            torch.nn.ReLU(),
+            torch.nn.Flatten(),
+            torch.nn.Linear(576, 8),
+            torch.nn.LayerNorm(8),
+            torch.nn.GELU(),
+        )
         optimizer = torch.optim.SGD(net.parameters(), self.LR, fused=True)
         with torch.inference_mode():
             net(torch.randn(4, 3, 8, 8))
@@ -105,10 +113,12 @@ class OnnxRuntime:
         self.weights = os.path.getsize(args.file)  # and some bytes of nodes
         small = pathlib.Path(__file__).parents[1] / "models" / "fashion_resnet.onnx"
         onnxruntime.InferenceSession(str(small), options).run(
-            None, {"image": np.zeros((1, 1, 28, 28), np.float32)})
+            None, {"image": np.zeros((1, 1, 28, 28), np.float32)}
+        )
         self.before = resident("VmRSS")
-        self.session = onnxruntime.InferenceSession(args.file, options,
-                                                    providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(
+            args.file, options, providers=["CPUExecutionProvider"]
+        )
 
     def frozen(self):
         return self.session.run(None, {"x": self.x})[0]
@@ -144,9 +154,16 @@ def main():
             start = time.perf_counter()
             run()
             times.append((time.perf_counter() - start) * 1e3)
-        print(json.dumps({"ms": statistics.median(times), "runs": len(times),
-                          "peak_bytes": resident("VmHWM") - engine.before - engine.weights}),
-              flush=True)
+        print(
+            json.dumps(
+                {
+                    "ms": statistics.median(times),
+                    "runs": len(times),
+                    "peak_bytes": resident("VmHWM") - engine.before - engine.weights,
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
     python3 bench/overhead.py MODEL.onnx IMAGES.npy [--batch 64] [--rounds 12] [--seconds 10]
 
 IMAGES.npy is uint8 [N, H, W, C].  One thread a step, Tent with SGD under guards, everything
-recorded.  A round is some batches through the daemon and as many steps of `ttad bench`, which is the engine with nothing around it.  Two ways to see the daemon's own cost, which are medians:
+recorded.  A round is some batches through the daemon and as many steps of `ttad bench`, which is
+the engine with nothing around it.  Two ways to see the daemon's own cost, which are medians:
 
     wall  of each batch, at the client: what of its time was not the step that the reply tells of
     CPU   of a round: what the daemon's process took beside what `ttad bench` took for as many steps
@@ -90,11 +91,11 @@ class Daemon:
 
 def bare(args):
     """(wall, CPU) of one step with nothing around it, ms."""
-    done = subprocess.run([args.ttad, "bench", args.model, "--batch", str(args.batch), "--threads", "1",
-                           "--steps", str(args.steps), "--json"],
+    done = subprocess.run([args.ttad, "bench", args.model, "--batch", str(args.batch),
+                           "--threads", "1", "--steps", str(args.steps), "--json"],
                           capture_output=True, text=True, check=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
-        step = json.loads(done.stdout)["batches"][0]["step"]
+    step = json.loads(done.stdout)["batches"][0]["step"]
     return step["ms"], step["cpu_ms"]
 
 
