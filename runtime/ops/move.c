@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Operators that only move values: Transpose, Slice, Pad, Concat.  Each says where a value comes
+/* Operators that only move values: Transpose, Slice, Concat.  Each says where a value comes
  * from by strides, which works in any layout and, turned round, is the gradient. */
 #include <limits.h>
 #include <stddef.h>
@@ -244,109 +244,6 @@ const struct tt_op tt_op_slice = {
     .shape = shape_slice,
     .forward = forward_slice,
     .backward = backward_slice,
-};
-
-/* ---- Pad ---------------------------------------------------------------------------------------
- */
-
-struct pad {
-    int n; // dimensions
-    int64_t before[TT_MAXDIM], after[TT_MAXDIM];
-    float value; // where operand 2 does not give it
-};
-
-static enum tt_code read_pad(struct tt_attrs *a, void *attr, struct tt_err *err)
-{
-    struct pad *p = (struct pad *)attr;
-    const char *mode = tt_attr_str(a, "mode", "constant");
-    int64_t n = 0;
-    const int64_t *old = tt_attr_ints(a, "pads", &n);
-
-    p->value = tt_attr_float(a, "value", 0);
-    if (strcmp(mode, "constant") != 0)
-        return tt_fail(err, TT_EUNSUPPORTED, "mode '%s', want 'constant'", mode);
-    if (a->nin > 3 && a->given[3])
-        return tt_fail(err, TT_EUNSUPPORTED, "operand 'axes' is not supported");
-    if (a->ints[1])
-        n = a->ints[1]->n;
-    if ((!a->ints[1] && !old) || n % 2 || n > (int64_t)2 * TT_MAXDIM)
-        return tt_fail(err, TT_EUNSUPPORTED, "pads are not known when the model is loaded");
-    p->n = (int)(n / 2);
-    for (int i = 0; i < n; i++) {
-        int64_t v = a->ints[1] ? a->ints[1]->v[i].a : old[i];
-
-        if (v < 0 || v > INT32_MAX || (a->ints[1] && a->ints[1]->v[i].b))
-            return tt_fail(err, TT_EUNSUPPORTED, "padding %lld, want 0 to 2^31, not the batch's",
-                           (long long)v);
-        *(i < p->n ? &p->before[i] : &p->after[i - p->n]) = v;
-    }
-    return TT_OK;
-}
-
-static enum tt_code shape_pad(struct tt_node *n, struct tt_err *err)
-{
-    const struct pad *p = (const struct pad *)n->attr;
-    const struct tt_tensor *x = n->in[0];
-
-    if (p->n != x->ndim)
-        return tt_fail(err, TT_ESHAPE, "pads for %d dimensions, input '%s' has %d", p->n, x->name,
-                       x->ndim);
-    if (n->nin > 2 && n->in[2] && tt_len(n->in[2]) != 1)
-        return tt_fail(err, TT_ESHAPE, "the value to pad with is not one number");
-    n->out->ndim = x->ndim;
-    for (int i = 0; i < x->ndim; i++)
-        n->out->dim[i] = x->dim[i] + p->before[i] + p->after[i];
-    return TT_OK;
-}
-
-/* Where the input's first element lies in the result, and the result's strides. */
-static int64_t padded(const struct tt_node *n, int64_t sy[TT_MAXDIM])
-{
-    const struct pad *p = (const struct pad *)n->attr;
-    int64_t offset = 0;
-
-    tt_strides(n->out, sy);
-    for (int i = 0; i < p->n; i++)
-        offset += p->before[i] * sy[i];
-    return offset;
-}
-
-static void forward_pad(struct tt_node *n)
-{
-    const struct pad *p = (const struct pad *)n->attr;
-    float value = n->nin > 2 && n->in[2] ? *n->in[2]->x : p->value;
-    int64_t sy[TT_MAXDIM], sx[TT_MAXDIM], offset = padded(n, sy), len = tt_len(n->out);
-
-    for (int64_t i = 0; i < len; i++)
-        n->out->x[i] = value;
-    tt_strides(n->in[0], sx);
-    tt_strided_copy(n->in[0]->ndim, n->in[0]->dim, n->out->x + offset, sy, n->in[0]->x, sx, false);
-}
-
-static void backward_pad(struct tt_node *n)
-{
-    int64_t sy[TT_MAXDIM], sx[TT_MAXDIM], offset = padded(n, sy);
-
-    if (!n->in[0]->g)
-        return;
-    tt_strides(n->in[0], sx);
-    tt_strided_copy(n->in[0]->ndim, n->in[0]->dim, n->in[0]->g, sx, n->out->g + offset, sy,
-                    n->add[0]);
-}
-
-const struct tt_op tt_op_pad = {
-    .name = "Pad",
-    .min_in = 1,
-    .max_in = 4,
-    .ints = 1u << 1 | 1u << 3,
-    .opset = 2,
-    .source = "ONNX Pad-13, mode constant; below opset 11 Pad-2",
-    .attr_size = sizeof(struct pad),
-    .layout = TT_STRIDED,
-    .read = read_pad,
-    .shape = shape_pad,
-    .forward = forward_pad,
-    .backward = backward_pad,
 };
 
 /* ---- Concat ------------------------------------------------------------------------------------

@@ -7,6 +7,9 @@ static struct tt_affine list_repeats[] = {{1, 0}, {2, 0}, {3, 0}, {2, 0}};
 static const struct tt_ints sizes = INTS(list_sizes), to = INTS(list_to),
                             repeats = INTS(list_repeats);
 static struct tt_affine list_resized[] = {{2, 0}, {3, 0}, {7, 0}, {2, 0}};
+static struct tt_affine list_around[] = {{0, 0}, {1, 0},  {2, 0}, {0, 0},
+                                         {0, 0}, {-1, 0}, {3, 0}, {1, 0}};
+static const struct tt_ints around = INTS(list_around);
 static struct tt_affine list_same[] = {{2, 0}, {3, 0}};
 static const struct tt_ints resized = INTS(list_resized), same = INTS(list_same);
 static const float scales[] = {1, 1, 2, 1.6f}, every_scale[] = {2, 1.4f, 1.5f, .6f};
@@ -71,6 +74,10 @@ const struct gradcase tt_grad_move[] = {
      {ASTR("coordinate_transformation_mode", "asymmetric"), ASTR("nearest_mode", "floor")},
      {&resized}},
     {"Resize", "nothing changes", 3, {{2, 2, 3}, {-1}, {-1}}, {{0}}, {&same}},
+    {"Pad", "reflect", 1, {{4, 2, 3, 4, 5}}, {ASTR("mode", "reflect")}, {&around}},
+    {"Pad", "edge", 1, {{4, 2, 3, 4, 5}}, {ASTR("mode", "edge")}, {&around}},
+    {"Pad", "wrap", 1, {{4, 2, 3, 4, 5}}, {ASTR("mode", "wrap")}, {&around}},
+    {"Pad", "away from one side", 1, {{4, 2, 3, 4, 5}}, {{0}}, {&around}},
     {"Upsample",
      "nearest",
      2,
