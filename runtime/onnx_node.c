@@ -300,6 +300,22 @@ enum tt_code tt_onnx_run_op(struct tt_onnx_reading *r, const struct tt_op *op)
     return TT_OK;
 }
 
+/* A table that grows with the batch is no shape: the model computes it as it runs. */
+static enum tt_code fold_or_run(struct tt_onnx_reading *r, const struct tt_fold *fold,
+                                const struct tt_op *op)
+{
+    const enum tt_code rc = run_fold(r, fold);
+    struct tt_err why;
+
+    if (rc != TT_EUNSUPPORTED || !op || !op->opset)
+        return rc;
+    why = *r->err;
+    if (tt_onnx_run_op(r, op) == TT_OK)
+        return TT_OK;
+    *r->err = why;
+    return why.code;
+}
+
 static enum tt_code dispatch(struct tt_onnx_reading *r)
 {
     const char *type = r->node->op_type;
@@ -314,7 +330,7 @@ static enum tt_code dispatch(struct tt_onnx_reading *r)
     if (rule)
         return rule(r);
     if (fold && !r->out->result && all_ints(r))
-        return run_fold(r, fold);
+        return fold_or_run(r, fold, op);
     if (op && op->opset)
         return tt_onnx_run_op(r, op);
     return tt_fail(r->err, TT_EUNSUPPORTED, "it is not supported for integers");

@@ -360,15 +360,11 @@ static enum tt_code float_to_ints(struct tt_onnx_reading *r, const struct tt_sym
 
 /* While the model runs, a number is a float32 whatever it is called; but a cast to integers cuts
  * the fraction off, and one to booleans asks whether it is 0. */
-static enum tt_code run_cast(struct tt_onnx_reading *r)
+static enum tt_code cast_to(struct tt_onnx_reading *r, int64_t to)
 {
-    int64_t to = tt_attr_int(&r->attrs, "to", 0);
     const struct tt_probe *p;
     enum tt_onnx_class class;
 
-    take(r, "saturate");
-    if (tt_onnx_need(r, 1, 1) || tt_attrs_done(&r->attrs, r->err))
-        return r->err->code;
     class = to < 0 || to > INT32_MAX ? TT_ONNX_OTHER : tt_onnx_class((int)to);
     if (class == TT_ONNX_OTHER)
         return tt_fail(r->err, TT_EUNSUPPORTED, "cast to type %s (%lld)",
@@ -383,6 +379,40 @@ static enum tt_code run_cast(struct tt_onnx_reading *r)
                                                : tt_onnx_run_op(r, tt_op_find("Cast"));
 }
 
+static enum tt_code run_cast(struct tt_onnx_reading *r)
+{
+    const int64_t to = tt_attr_int(&r->attrs, "to", 0);
+
+    take(r, "saturate");
+    if (tt_onnx_need(r, 1, 1) || tt_attrs_done(&r->attrs, r->err))
+        return r->err->code;
+    return cast_to(r, to);
+}
+
+/* To what the second operand is: exporters write it where a number meets a tensor. */
+static enum tt_code run_cast_like(struct tt_onnx_reading *r)
+{
+    static const int64_t type[] = {[TT_FLOATS] = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT,
+                                   [TT_INTS] = ONNX__TENSOR_PROTO__DATA_TYPE__INT64,
+                                   [TT_BOOLS] = ONNX__TENSOR_PROTO__DATA_TYPE__BOOL};
+    struct tt_attr *to = TT_NEW(r->o->arena, 1, struct tt_attr);
+    const struct tt_symbol *like;
+    enum tt_number number;
+
+    take(r, "saturate");
+    if (tt_onnx_need(r, 2, 2) || tt_attrs_done(&r->attrs, r->err))
+        return r->err->code;
+    if (!to)
+        return no_memory(r);
+    like = r->in[1];
+    number = like->value >= 0 ? r->o->probes[like->value].dtype : TT_INTS;
+    *to = (struct tt_attr){.name = "to", .type = TT_AINT, .i = type[number]};
+    r->attrs.list = to;
+    r->attrs.n = 1;
+    r->nin = r->attrs.nin = 1;
+    return cast_to(r, type[number]);
+}
+
 static const struct rule {
     const char *op;
     tt_onnx_rule *run;
@@ -390,7 +420,7 @@ static const struct rule {
     {"Constant", run_constant}, {"ConstantOfShape", run_constant_of_shape},
     {"Shape", run_shape},       {"Size", run_size},
     {"Identity", run_identity}, {"Dropout", run_dropout},
-    {"Cast", run_cast},
+    {"Cast", run_cast},         {"CastLike", run_cast_like},
 };
 
 tt_onnx_rule *tt_onnx_find_rule(const char *op)

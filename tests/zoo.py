@@ -86,7 +86,7 @@ FAMILIES = {
     "ResNet-50": vision("ResNet"),
     "MobileNetV1": vision("MobileNetV1"),
     "MobileNetV2": vision("MobileNetV2"),
-    "EfficientNet": vision("EfficientNet", width_coefficient=1.0, depth_coefficient=1.0),
+    "EfficientNet": vision("EfficientNet", width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280),
     "ConvNeXt": vision("ConvNext"),
     "RegNet": vision("RegNet"),
     "ViT": vision("ViT"),

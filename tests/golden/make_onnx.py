@@ -227,7 +227,20 @@ def good():
              ("words.weight", (11, 4)), ("norm.weight", (4,)), ("norm.bias", (4,)),
              ("head.weight", (20, 3)))], opset=17)
 
-    for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", "numbers":
+    # integers that are spread over the batch, and a number that is cast to what it meets
+    nodes = [
+        h.make_node("Shape", ["x"], ["shape"], "shape"),
+        h.make_node("Expand", ["kinds", "shape"], ["spread"], "spread"),
+        h.make_node("Cast", ["spread"], ["floats"], "floats", to=T.FLOAT),
+        h.make_node("CastLike", ["two", "x"], ["two_f"], "like"),
+        h.make_node("Mul", ["x", "two_f"], ["twice"], "twice"),
+        h.make_node("Add", ["twice", "floats"], ["y"], "sum"),
+    ]
+    save("spread", nodes, [x(shape=("n", 4))], [y()],
+         [ints("kinds", [[0, 1, 2, 1]]), ints("two", 2)], opset=15)
+
+    for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", \
+            "numbers", "spread":
         answer(file)
     answer("fixed", (4,))
 

@@ -80,6 +80,7 @@ static void models_answer_as_another_runtime_does(void **state)
         {"arithmetic", "Slice Pad Reshape MatMul Add ", 2, {1, 3}},
         {"merged", "Reshape Relu Reshape ", 0, {1, 3}},
         {"dead", "Relu Mul Reshape ", 1, {1, 3}},
+        {"spread", "Expand Cast Mul Add ", 2, {1, 3}},
         {"numbers", "Transpose Mul Mul Cast Add Cast MatMul ", 4, {1, 3}},
     };
 
