@@ -81,7 +81,7 @@ PARALLEL = --no-print-directory -Otarget $(if $(filter -j%,$(MAKEFLAGS)),,-j$(sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills soak leaks races \
+.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills soak leaks races zoo \
         bench parity conformance \
         client install-client \
         hdrcheck format format-check tidy cppcheck lint rules compdb install clean help FORCE
@@ -212,6 +212,9 @@ parity: $(BUILD)/tests/parity  ## compare with stored numbers: DIR=cases [IMAGES
 
 bench: $(BUILD)/ttad  ## beside PyTorch and ONNX Runtime, writes docs/performance.md; BENCH="--models resnet20 --batch 16" only prints
 	$(Q)$(BENCH_PYTHON) -W ignore bench/compare.py --ttad $(BUILD)/ttad $(if $(BENCH),$(BENCH),--write docs/performance.md)
+
+zoo: $(BUILD)/ttad  ## models as PyTorch exports them: load, answer, adapt?  ZOO="--only ViT --layers 1" (needs torch, transformers)
+	$(Q)$(BENCH_PYTHON) -W ignore tests/zoo.py --ttad $(BUILD)/ttad $(ZOO)
 
 ONNX_TESTS ?= /usr/share/libonnx-testdata/data
 conformance: $(BUILD)/tests/conformance  ## the ONNX project's backend tests: CASES='test_softmax*' runs some
