@@ -35,34 +35,48 @@ static ssize_t read_all(int fd, char *to, size_t n)
     return (ssize_t)have;
 }
 
-static enum tt_code read_open(int fd, const char *path, size_t limit, struct tt_arena *arena,
-                              char **ret, size_t *ret_n, struct tt_err *err)
+/* Whether what was opened is a regular file of at most limit bytes. */
+static enum tt_code check_open(int fd, const char *path, size_t limit, size_t *ret_n,
+                               struct tt_err *err)
 {
     struct stat st;
-    size_t size;
-    ssize_t got;
-    char *data;
 
     if (fstat(fd, &st) < 0)
         return fail_errno(path, err);
     if (!S_ISREG(st.st_mode))
         return tt_fail(err, TT_EIO, "%.300s: %s, want a file", path,
                        S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
-    size = (size_t)st.st_size;
-    if (size > limit)
-        return tt_fail(err, TT_ERANGE, "%.300s: %zu bytes, at most %zu are read", path, size,
-                       limit);
-    data = TT_NEW(arena, size + 1, char);
-    if (!data)
-        return tt_fail(err, TT_ENOMEM, "%.300s: no memory for its %zu bytes", path, size);
-    got = read_all(fd, data, size);
+    if ((size_t)st.st_size > limit)
+        return tt_fail(err, TT_ERANGE, "%.300s: %zu bytes, at most %zu are read", path,
+                       (size_t)st.st_size, limit);
+    *ret_n = (size_t)st.st_size;
+    return TT_OK;
+}
+
+enum tt_code tt_file_open(const char *path, size_t limit, int *ret, size_t *ret_n,
+                          struct tt_err *err)
+{
+    /* Not blocking: opening a FIFO that nobody writes to would wait for ever. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0)
+        return fail_errno(path, err);
+    if (check_open(fd, path, limit, ret_n, err)) {
+        close(fd);
+        return err->code;
+    }
+    *ret = fd;
+    return TT_OK;
+}
+
+enum tt_code tt_file_next(int fd, const char *path, void *to, size_t n, struct tt_err *err)
+{
+    ssize_t got = read_all(fd, (char *)to, n);
+
     if (got < 0)
         return fail_errno(path, err);
-    if ((size_t)got < size)
+    if ((size_t)got < n)
         return tt_fail(err, TT_EIO, "%.300s: became shorter while it was read", path);
-    data[size] = '\0';
-    *ret = data;
-    *ret_n = size;
     return TT_OK;
 }
 
@@ -70,13 +84,19 @@ enum tt_code tt_file_read(const char *path, size_t limit, struct tt_arena *arena
                           size_t *ret_n, struct tt_err *err)
 {
     enum tt_code rc;
+    size_t size;
+    char *data;
     int fd;
 
-    /* Not blocking: opening a FIFO that nobody writes to would wait for ever. */
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return fail_errno(path, err);
-    rc = read_open(fd, path, limit, arena, ret, ret_n, err);
+    if (tt_file_open(path, limit, &fd, &size, err))
+        return err->code;
+    data = TT_NEW(arena, size + 1, char);
+    rc = data ? tt_file_next(fd, path, data, size, err)
+              : tt_fail(err, TT_ENOMEM, "%.300s: no memory for its %zu bytes", path, size);
     close(fd);
-    return rc;
+    if (rc)
+        return rc;
+    *ret = data;
+    *ret_n = size;
+    return TT_OK;
 }

@@ -14,4 +14,11 @@
 TT_MUST_CHECK enum tt_code tt_file_read(const char *path, size_t limit, struct tt_arena *arena,
                                         char **ret, size_t *ret_n, struct tt_err *err);
 
+/* The same file piece by piece: its descriptor, which is the caller's, and its size; then the next
+ * n bytes, each call's where the last one's ended. */
+TT_MUST_CHECK enum tt_code tt_file_open(const char *path, size_t limit, int *ret, size_t *ret_n,
+                                        struct tt_err *err);
+TT_MUST_CHECK enum tt_code tt_file_next(int fd, const char *path, void *to, size_t n,
+                                        struct tt_err *err);
+
 #endif

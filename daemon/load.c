@@ -6,22 +6,19 @@
 #include <unistd.h>
 
 #include "daemon/file.h"
+#include "daemon/model_file.h"
 
 enum tt_code tt_load_model(const char *path, struct tt_model **ret, struct tt_err *err)
 {
-    struct tt_arena bytes;
+    struct tt_model_file f;
     enum tt_code rc;
-    char *data;
-    size_t n;
 
-    tt_arena_init(&bytes, 0);
-    rc = tt_file_read(path, TT_MODEL_BYTES, &bytes, &data, &n, err);
-    if (rc == TT_OK) {
-        rc = tt_model_read_onnx(data, n, TT_MODEL_BYTES, ret, err);
-        if (rc != TT_OK)
-            (void)tt_fail_in(err, "%.200s", path); // the code stays as it is
-    }
-    tt_arena_release(&bytes);
+    if (tt_model_file_open(path, TT_MODEL_BYTES, &f, err))
+        return err->code;
+    rc = tt_model_read(&f.source, TT_MODEL_BYTES, ret, err);
+    if (rc != TT_OK)
+        (void)tt_fail_in(err, "%.200s", path); // the code stays as it is
+    tt_model_file_close(&f);
     return rc;
 }
 

@@ -3,6 +3,7 @@
 #define TT_RUNTIME_MODEL_H
 
 #include "base/hash.h"
+#include "runtime/feed.h"
 #include "runtime/graph.h"
 
 /*
@@ -37,7 +38,7 @@ struct tt_param {
 struct tt_model {
     struct tt_arena arena;
     struct tt_graph graph;
-    char hash[TT_HASH_HEX + 1]; // of the file's bytes
+    char hash[TT_HASH_HEX + 1]; // of the file's bytes, and of those it has in files beside it
     int ir_version;
     char producer[64];
     int nparams;
@@ -47,9 +48,24 @@ struct tt_model {
 const char *tt_kind_name(enum tt_kind kind);
 const char *tt_member_name(enum tt_member member);
 
-/* Build a model from the bytes of an ONNX file (opset 9 to 21); nothing of data is kept.
+/* Where a model is read from.  Weights go from here to where they stay, so that loading takes their
+ * size once. */
+struct tt_model_source {
+    struct tt_feed file;
+    /* Write n bytes at offset of another file to to: the model calls it location, a path relative
+     * to the model's folder that does not name a way out of it.  NULL: there are no others. */
+    enum tt_code (*beside)(void *folder, const char *location, uint64_t offset, void *to, size_t n,
+                           struct tt_err *err);
+    void *folder;
+};
+
+/* Build a model from an ONNX file (opset 9 to 21) and what it has beside it.
  * The error names node, operator and opset, or the tensor, or the byte.
- * limit bounds the memory of the result in bytes; 0: no bound. */
+ * limit bounds the file, and the memory of the result in bytes; 0: no bound. */
+TT_MUST_CHECK enum tt_code tt_model_read(const struct tt_model_source *source, size_t limit,
+                                         struct tt_model **ret, struct tt_err *err);
+
+/* The same from the bytes of a file that has nothing beside it; nothing of data is kept. */
 TT_MUST_CHECK enum tt_code tt_model_read_onnx(const void *data, size_t n, size_t limit,
                                               struct tt_model **ret, struct tt_err *err);
 

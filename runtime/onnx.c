@@ -4,17 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "runtime/onnx_tensor.h"
-#include "runtime/proto.h"
 
-#define OPSET_MIN      9
-#define OPSET_MAX      21
 #define NAME_MAX_BYTES 512
-
-/* What unpacking and reading may take beside the weights: a node of 100 bytes becomes some 2 KB,
- * weights are copied once by protobuf-c. */
-#define SCRATCH(n) (((size_t)64 << 20) + 4 * (n))
 
 static enum tt_code no_memory(struct tt_err *err)
 {
@@ -160,7 +152,7 @@ static enum tt_code check_node(struct tt_onnx *o, int i, struct tt_err *err)
     return TT_OK;
 }
 
-static bool is_needed(const struct tt_onnx *o, const Onnx__NodeProto *node)
+bool tt_onnx_needed(const struct tt_onnx *o, const Onnx__NodeProto *node)
 {
     for (size_t k = 0; k < node->n_output; k++)
         if (node->output[k][0] && tt_onnx_symbol(o, node->output[k])->needed)
@@ -191,7 +183,7 @@ static enum tt_code find_needed(struct tt_onnx *o, struct tt_err *err)
     for (size_t i = g->n_node; i-- > 0;) {
         const Onnx__NodeProto *node = g->node[i];
 
-        if (!is_needed(o, node))
+        if (!tt_onnx_needed(o, node))
             continue;
         for (size_t k = 0; k < node->n_input; k++)
             if (node->input[k][0])
@@ -236,9 +228,8 @@ static enum tt_code read_input(struct tt_onnx *o, struct tt_symbol *s, struct tt
     if (!t || !t->shape)
         return tt_fail(err, TT_EUNSUPPORTED, "%s",
                        t ? "its shape is not given" : "it is not a tensor");
-    if (t->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT &&
-        tt_onnx_class(t->elem_type) != TT_ONNX_INT)
-        return tt_fail(err, TT_EUNSUPPORTED, "its type is %s, want FLOAT, integers or BOOL",
+    if (tt_onnx_class(t->elem_type) == TT_ONNX_OTHER)
+        return tt_fail(err, TT_EUNSUPPORTED, "its type is %s, want floats, integers or BOOL",
                        tt_onnx_type_name(t->elem_type));
     if (t->shape->n_dim > TT_MAXDIM)
         return tt_fail(err, TT_EUNSUPPORTED, "%zu dimensions, at most %d are supported",
@@ -287,7 +278,7 @@ static enum tt_code read_nodes(struct tt_onnx *o, struct tt_err *err)
     for (size_t i = 0; i < o->file->n_node; i++) {
         const Onnx__NodeProto *node = o->file->node[i];
 
-        if (!is_needed(o, node))
+        if (!tt_onnx_needed(o, node))
             continue;
         for (size_t k = 0; k < node->n_output; k++) {
             struct tt_symbol *s = node->output[k][0] ? tt_onnx_symbol(o, node->output[k]) : NULL;
@@ -408,88 +399,13 @@ static enum tt_code emit(struct tt_onnx *o, struct tt_err *err)
     return TT_OK;
 }
 
-/* ---- the file ------------------------------------------------------------------ */
-
-static enum tt_code find_opset(const Onnx__ModelProto *m, int *ret, struct tt_err *err)
+enum tt_code tt_onnx_import(struct tt_onnx *o, struct tt_err *err)
 {
-    int64_t opset = -1;
-
-    for (size_t i = 0; i < m->n_opset_import; i++) {
-        const char *domain = m->opset_import[i]->domain;
-
-        if (!domain || !domain[0] || !strcmp(domain, "ai.onnx"))
-            opset = m->opset_import[i]->version;
-    }
-    if (opset < 0)
-        return tt_fail(err, TT_EPARSE, "the file does not say which opset it is written in");
-    if (opset < OPSET_MIN || opset > OPSET_MAX)
-        return tt_fail(err, TT_EUNSUPPORTED, "opset %lld is outside [%d, %d]", (long long)opset,
-                       OPSET_MIN, OPSET_MAX);
-    *ret = (int)opset;
-    return TT_OK;
-}
-
-/* Who wrote the file, cut to fit, without what would break a line or JSON. */
-static void set_producer(struct tt_model *m, const char *name, const char *version)
-{
-    const char *parts[] = {name ? name : "", name && version && version[0] ? " " : "",
-                           version ? version : ""};
-    size_t n = 0;
-
-    for (size_t k = 0; k < 3; k++)
-        for (const char *c = parts[k]; *c && n + 1 < sizeof m->producer; c++)
-            m->producer[n++] = *c < 0x20 || *c > 0x7e ? '?' : *c;
-}
-
-static enum tt_code read_model(const void *data, size_t n, struct tt_onnx *o, struct tt_err *err)
-{
-    const ProtobufCMessage *message;
-    const Onnx__ModelProto *file;
-
-    if (tt_proto_unpack(&onnx__model_proto__descriptor, data, n, o->arena, &message, err))
-        return err->code == TT_EPARSE ? tt_fail_in(err, "damaged, or not ONNX") : err->code;
-    file = (const Onnx__ModelProto *)message;
-    if (!file->graph)
-        return tt_fail(err, TT_EPARSE, "damaged, or not ONNX: the file holds no graph");
-    if (file->graph->n_sparse_initializer)
-        return tt_fail(err, TT_EUNSUPPORTED, "sparse initializers are not supported");
-    if (find_opset(file, &o->opset, err))
-        return err->code;
-    o->file = file->graph;
-    o->model->ir_version = (int)file->ir_version;
-    set_producer(o->model, file->producer_name, file->producer_version);
     tt_graph_init(&o->draft, o->arena);
     tt_graph_init(&o->model->graph, &o->model->arena);
     o->model->graph.opset = o->opset;
-    if (make_symbols(o, err) || find_needed(o, err) || read_inputs(o, err) || read_nodes(o, err) ||
-        name_outputs(o, err) || emit(o, err))
+    if (make_symbols(o, err) || find_needed(o, err) || tt_onnx_fetch(o, err) ||
+        read_inputs(o, err) || read_nodes(o, err) || name_outputs(o, err) || emit(o, err))
         return err->code;
     return tt_model_find_params(o->model, err);
-}
-
-enum tt_code tt_model_read_onnx(const void *data, size_t n, size_t limit, struct tt_model **ret,
-                                struct tt_err *err)
-{
-    struct tt_arena scratch;
-    struct tt_onnx o = {.arena = &scratch};
-    enum tt_code rc;
-
-    if (limit && n > limit)
-        return tt_fail(err, TT_ERANGE, "the file has %zu bytes, at most %zu are allowed", n, limit);
-    if (n > SIZE_MAX / 16)
-        return tt_fail(err, TT_ERANGE, "the file has %zu bytes", n);
-    o.model = tt_model_new(limit);
-    if (!o.model)
-        return no_memory(err);
-    tt_arena_init(&scratch, SCRATCH(n));
-    tt_hash_bytes(data, n, o.model->hash);
-    rc = read_model(data, n, &o, err);
-    tt_arena_release(&scratch);
-    if (rc) {
-        tt_text_clean(err->msg); // it may quote any text of the file
-        tt_model_free(o.model);
-        return rc;
-    }
-    *ret = o.model;
-    return TT_OK;
 }

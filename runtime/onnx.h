@@ -12,7 +12,7 @@
  * its operands into that of its result, which is a value of a draft graph or integers that are
  * folded.  What the outputs need of the draft becomes the model's graph.
  *
- * runtime/onnx.c reads the file as a whole, runtime/onnx_node.c one node.
+ * runtime/onnx_file.c reads the bytes, runtime/onnx.c the graph, runtime/onnx_node.c one node.
  */
 struct tt_symbol {
     const char *name;
@@ -27,6 +27,8 @@ struct tt_symbol {
 };
 
 struct tt_onnx {
+    const struct tt_model_source *source;
+    struct tt_hash hash; // of all bytes that were read
     const Onnx__GraphProto *file;
     int opset;
     struct tt_model *model;  // owns weights, and what operators keep
@@ -42,6 +44,16 @@ struct tt_symbol *tt_onnx_symbol(const struct tt_onnx *o, const char *name);
 
 /* What to call a node in messages: its name, or its first result's. */
 const char *tt_onnx_node_name(const Onnx__NodeProto *node);
+
+/* Whether an output, or a node that is needed, uses a result of this one. */
+bool tt_onnx_needed(const struct tt_onnx *o, const Onnx__NodeProto *node);
+
+/* From the file's graph to the model's, with its parameters. */
+TT_MUST_CHECK enum tt_code tt_onnx_import(struct tt_onnx *o, struct tt_err *err);
+
+/* Read the tensors that are needed and lie in files beside the model.  The error names the tensor.
+ */
+TT_MUST_CHECK enum tt_code tt_onnx_fetch(struct tt_onnx *o, struct tt_err *err);
 
 /* Make s a constant of the draft, from its initializer or from data; false is never a lack of
  * memory alone: *err is filled. */

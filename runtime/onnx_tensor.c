@@ -181,43 +181,89 @@ static float from_bfloat(uint16_t b)
     return f;
 }
 
-static uint16_t bits16(const struct source *s, int64_t i)
+/* n elements of raw_data as float32. */
+static void widen(int type, const void *from, int64_t n, float *to)
 {
-    uint16_t bits;
-    int32_t wide;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t half;
+        double wide;
 
-    if (s->raw) {
-        memcpy(&bits, (const char *)s->data + 2 * i, sizeof bits);
-        return bits;
+        if (type == TYPE(DOUBLE)) {
+            memcpy(&wide, (const char *)from + 8 * i, sizeof wide);
+            to[i] = (float)wide;
+            continue;
+        }
+        memcpy(&half, (const char *)from + 2 * i, sizeof half);
+        to[i] = type == TYPE(FLOAT16) ? from_half(half) : from_bfloat(half);
     }
-    memcpy(&wide, (const char *)s->data + 4 * i, sizeof wide);
-    return (uint16_t)wide;
 }
 
 static void copy_floats(const struct source *s, float *to)
 {
+    const int32_t *list = (const int32_t *)s->data;
+
     if (!s->n)
         return;
-    switch (s->type->type) {
-    case TYPE(FLOAT):
+    if (s->type->type == TYPE(FLOAT))
         memcpy(to, s->data, (size_t)s->n * sizeof *to);
-        break;
-    case TYPE(DOUBLE):
-        for (int64_t i = 0; i < s->n; i++) {
-            double v;
+    else if (s->raw || s->type->type == TYPE(DOUBLE))
+        widen(s->type->type, s->data, s->n, to);
+    else
+        for (int64_t i = 0; i < s->n; i++) // the bits are the lower half of an integer
+            to[i] = s->type->type == TYPE(FLOAT16) ? from_half((uint16_t)list[i])
+                                                   : from_bfloat((uint16_t)list[i]);
+}
 
-            memcpy(&v, (const char *)s->data + 8 * i, sizeof v);
-            to[i] = (float)v;
-        }
-        break;
-    case TYPE(FLOAT16):
-        for (int64_t i = 0; i < s->n; i++)
-            to[i] = from_half(bits16(s, i));
-        break;
-    default:
-        for (int64_t i = 0; i < s->n; i++)
-            to[i] = from_bfloat(bits16(s, i));
+enum tt_code tt_onnx_bytes(const Onnx__TensorProto *t, uint64_t *ret, struct tt_err *err)
+{
+    struct source s = {.type = find_type(t->has_data_type ? t->data_type : 0)};
+    int64_t bytes;
+
+    if (s.type->class == TT_ONNX_OTHER)
+        return tt_fail(err, TT_EUNSUPPORTED, "its type is %s (%d), want floats or integers",
+                       s.type->name, t->data_type);
+    if (read_shape(t, &s, err))
+        return err->code;
+    if (!tt_mul(s.n, (int64_t)s.type->bytes, &bytes))
+        return tt_fail(err, TT_ESHAPE, "%lld elements: too many bytes to count", (long long)s.n);
+    *ret = (uint64_t)bytes;
+    return TT_OK;
+}
+
+enum tt_code tt_onnx_take(Onnx__TensorProto *t, const struct tt_feed *bytes, struct tt_arena *arena,
+                          ProtobufCBinaryData *ret, struct tt_err *err)
+{
+    const struct type *type = find_type(t->has_data_type ? t->data_type : 0);
+    bool other = type->class == TT_ONNX_FLOAT && type->type != TYPE(FLOAT);
+    char piece[16384];
+    uint64_t n = bytes->size;
+    float *x;
+
+    if (!other || n % type->bytes) {
+        *ret = (ProtobufCBinaryData){.len = n, .data = TT_NEW(arena, n, uint8_t)};
+        if (!ret->data)
+            return tt_fail(err, TT_ENOMEM, "out of memory for %llu bytes", (unsigned long long)n);
+        return bytes->read(bytes->from, ret->data, n, err);
     }
+    n /= type->bytes;
+    x = TT_NEW(arena, n, float);
+    if (!x)
+        return tt_fail(err, TT_ENOMEM, "out of memory for %llu floats", (unsigned long long)n);
+    *ret = (ProtobufCBinaryData){.len = n * sizeof *x, .data = (uint8_t *)x};
+    t->data_type = TYPE(FLOAT);
+    for (uint64_t some; n; n -= some, x += some) {
+        some = n < sizeof piece / type->bytes ? n : sizeof piece / type->bytes;
+        if (bytes->read(bytes->from, piece, some * type->bytes, err))
+            return err->code;
+        widen(type->type, piece, (int64_t)some, x);
+    }
+    return TT_OK;
+}
+
+/* Whether the elements are where they stay, as they are to be used. */
+static bool is_kept(const struct source *s)
+{
+    return s->raw && s->type->type == TYPE(FLOAT) && s->n >= TT_ONNX_KEPT / 4;
 }
 
 static enum tt_code read_floats(const Onnx__TensorProto *t, struct tt_arena *arena,
@@ -231,10 +277,11 @@ static enum tt_code read_floats(const Onnx__TensorProto *t, struct tt_arena *are
         return rc;
     if (!s.n)
         return tt_fail(err, TT_ESHAPE, "it has no elements");
-    x = TT_NEW(arena, s.n, float);
+    x = is_kept(&s) ? (float *)t->raw_data.data : TT_NEW(arena, s.n, float);
     if (!x)
         return tt_fail(err, TT_ENOMEM, "out of memory for %lld floats", (long long)s.n);
-    copy_floats(&s, x);
+    if (!is_kept(&s))
+        copy_floats(&s, x);
     *ret = (struct tt_tensor){.name = t->name, .ndim = s.ndim, .x = x};
     memcpy(ret->dim, s.dim, sizeof ret->dim);
     return TT_OK;

@@ -5,6 +5,7 @@
 #include <onnx.pb-c.h>
 
 #include "runtime/attr.h"
+#include "runtime/feed.h"
 
 /*
  * The tensors of an ONNX file: floats, which become weights, and integers, which are folded.
@@ -21,7 +22,20 @@ const char *tt_onnx_type_name(int type);
 /* What values of a type of TT_ONNX_FLOAT or TT_ONNX_INT are here. */
 enum tt_number tt_onnx_number(int type);
 
-/* A tensor of floats as float32, in arena; float16, bfloat16 and double are converted. */
+/* The bytes that a tensor's elements take as raw_data. */
+TT_MUST_CHECK enum tt_code tt_onnx_bytes(const Onnx__TensorProto *t, uint64_t *ret,
+                                         struct tt_err *err);
+
+/* Read raw_data from bytes into arena, aligned.  float16, bfloat16 and double become float32 on
+ * the way, and t says so then. */
+TT_MUST_CHECK enum tt_code tt_onnx_take(Onnx__TensorProto *t, const struct tt_feed *bytes,
+                                        struct tt_arena *arena, ProtobufCBinaryData *ret,
+                                        struct tt_err *err);
+
+#define TT_ONNX_KEPT 1024 // bytes: raw_data of so many was read to where it stays (onnx_file.c)
+
+/* A tensor of floats as float32, in arena; float16, bfloat16 and double are converted.  float32
+ * in raw_data of TT_ONNX_KEPT bytes or more is there already, and not copied. */
 TT_MUST_CHECK enum tt_code tt_onnx_floats(const Onnx__TensorProto *t, struct tt_arena *arena,
                                           struct tt_tensor *ret, struct tt_err *err);
 
