@@ -6,9 +6,10 @@
 #include "engines/plan.h"
 
 #define COLUMNS 100
-#define NUMBER  32 // bytes of a number with its commas
-#define DIM     64 // bytes of a dimension
-#define NAME    24 // columns for the name of an input or output
+#define NUMBER  32   // bytes of a number with its commas
+#define DIM     64   // bytes of a dimension
+#define NAME    24   // columns for the name of an input or output
+#define NOTE    1280 // bytes of a note, with two names
 
 /* ---- looking --------------------------------------------------------------------- */
 
@@ -196,6 +197,67 @@ static void print_operators(const struct tt_inspection *t, FILE *to)
     fprintf(to, "\n");
 }
 
+/* What the exporter did to parameters, as sentences; "" when it is nothing.  i: of the model. */
+static const char *note(const struct tt_model *m, int i, char to[NOTE])
+{
+    const struct tt_param *p = &m->params[i];
+
+    *to = '\0';
+    if (p->norms > 1)
+        snprintf(to, NOTE, "'%s' feeds %d normalisations: adapting it adapts all of them", p->name,
+                 p->norms);
+    else if (p->unmerged)
+        snprintf(to, NOTE,
+                 "'%s' was merged with others of its value by the exporter: here it is a "
+                 "parameter of its own",
+                 p->name);
+    else if (p->twin >= 0 && p->kind == TT_KIND_EMBEDDING)
+        snprintf(to, NOTE,
+                 "'%s' and '%s' hold the same values: the exporter untied them, and adapting one "
+                 "leaves the other",
+                 p->name, m->params[p->twin].name);
+    return to;
+}
+
+/* Wrapped at spaces; a name that is wider than a line stays whole. */
+static void print_note(const char *text, FILE *to)
+{
+    size_t room = COLUMNS - 12;
+
+    for (const char *what = "note"; *text; what = "") {
+        size_t n = strlen(text), cut_at = n;
+
+        if (n > room)
+            for (cut_at = room; cut_at && text[cut_at] != ' '; cut_at--)
+                ;
+        cut_at = cut_at ? cut_at : strcspn(text, " ");
+        label(to, what);
+        fprintf(to, "%.*s\n", (int)cut_at, text);
+        text += cut_at + (text[cut_at] == ' ');
+    }
+}
+
+/* Merged parameters of one model are often many: the first, and how many more. */
+static void print_notes(const struct tt_inspection *t, FILE *to)
+{
+    const struct tt_model *m = t->model;
+    int unmerged = 0, told = 0;
+    char text[NOTE];
+
+    for (int i = 0; i < m->nparams; i++)
+        unmerged += m->params[i].unmerged && m->params[i].norms <= 1;
+    for (int i = 0; i < m->nparams; i++) {
+        bool is_one = m->params[i].unmerged && m->params[i].norms <= 1;
+        size_t n = strlen(note(m, i, text));
+
+        if (!n || (is_one && told++))
+            continue;
+        if (is_one && unmerged > 1)
+            snprintf(text + n, sizeof text - n, "; and so are %d more", unmerged - 1);
+        print_note(text, to);
+    }
+}
+
 static void print_policy(const struct tt_inspection *t, FILE *to)
 {
     char a[NUMBER], b[NUMBER];
@@ -222,7 +284,7 @@ static void print_totals(const struct tt_inspection *t, FILE *to)
     const struct tt_model *m = t->model;
     char a[NUMBER], b[NUMBER];
 
-    fprintf(to, "\n  %-8s %-8s %10s %14s %16s\n", "kind", "member", "parameters", "scalars",
+    fprintf(to, "\n  %-9s %-8s %10s %14s %16s\n", "kind", "member", "parameters", "scalars",
             "bytes");
     for (int kind = 0; kind < TT_NKINDS; kind++)
         for (int member = 0; member <= TT_MEMBER_OTHER; member++) {
@@ -235,11 +297,11 @@ static void print_totals(const struct tt_inspection *t, FILE *to)
                     n += m->params[i].n;
                 }
             if (params)
-                fprintf(to, "  %-8s %-8s %10d %14s %16s\n", tt_kind_name((enum tt_kind)kind),
+                fprintf(to, "  %-9s %-8s %10d %14s %16s\n", tt_kind_name((enum tt_kind)kind),
                         tt_member_name((enum tt_member)member), params, number(n, a),
                         number(4 * n, b));
         }
-    fprintf(to, "  %-8s %-8s %10d %14s %16s\n", "all", "", m->nparams, number(total(m), a),
+    fprintf(to, "  %-9s %-8s %10d %14s %16s\n", "all", "", m->nparams, number(total(m), a),
             number(4 * total(m), b));
 }
 
@@ -249,6 +311,18 @@ static void shape_text(const struct tt_inspection *t, const struct tt_param *p,
     const struct tt_value *v = &t->model->graph.values[p->value];
 
     tt_shape_text(v->dim, v->ndim, to, TT_SHAPE_TEXT);
+}
+
+/* Its place in the graph: the node that takes it first, and as what. */
+static void print_place(const struct tt_model *m, const struct tt_param *p, FILE *to)
+{
+    const char *dots, *place, *op;
+
+    if (p->node < 0)
+        return;
+    op = m->graph.nodes[p->node].op->name;
+    place = cut(tt_param_place(m, p), COLUMNS - 35 - (int)strlen(op), &dots);
+    fprintf(to, "%21s%s operand %d of %s%s\n", "", op, p->operand, dots, place);
 }
 
 static void print_params(const struct tt_inspection *t, FILE *to)
@@ -269,7 +343,7 @@ static void print_params(const struct tt_inspection *t, FILE *to)
         bytes = widths[2] > bytes ? widths[2] : bytes;
     }
     fprintf(to, "\n");
-    used = fprintf(to, "  %-8s %-8s %-*s %*s %*s  ", "kind", "member", shapes, "shape", scalars,
+    used = fprintf(to, "  %-9s %-8s %-*s %*s %*s  ", "kind", "member", shapes, "shape", scalars,
                    "scalars", bytes, "bytes");
     fprintf(to, "name\n");
     for (int i = 0; i < m->nparams; i++) {
@@ -277,9 +351,10 @@ static void print_params(const struct tt_inspection *t, FILE *to)
         const char *dots, *name = cut(p->name, used < COLUMNS - 16 ? COLUMNS - used : 16, &dots);
 
         shape_text(t, p, shape);
-        fprintf(to, "%c %-8s %-8s %-*s %*s %*s  %s%s\n", t->selected && t->selected[i] ? '*' : ' ',
+        fprintf(to, "%c %-9s %-8s %-*s %*s %*s  %s%s\n", t->selected && t->selected[i] ? '*' : ' ',
                 tt_kind_name(p->kind), tt_member_name(p->member), shapes, shape, scalars,
                 number(p->n, a), bytes, number(4 * p->n, b), dots, name);
+        print_place(m, p, to);
     }
 }
 
@@ -296,6 +371,7 @@ void tt_inspection_print(const struct tt_inspection *t, FILE *to)
     print_values(t, to);
     print_operators(t, to);
     print_policy(t, to);
+    print_notes(t, to);
     if (m->nparams) {
         print_totals(t, to);
         print_params(t, to);
@@ -325,12 +401,20 @@ static json_t *param_json(const struct tt_inspection *t, int i)
     const struct tt_param *p = &t->model->params[i];
     const struct tt_value *v = &t->model->graph.values[p->value];
     json_t *shape = json_array(), *o;
+    char text[NOTE];
 
     for (int k = 0; k < v->ndim; k++)
         json_array_append_new(shape, json_integer(v->dim[k]));
     o = json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:i}", "name", p->name, "kind",
                   tt_kind_name(p->kind), "member", tt_member_name(p->member), "shape", shape,
                   "scalars", (json_int_t)p->n, "bytes", 4 * (json_int_t)p->n, "uses", p->uses);
+    if (p->node >= 0)
+        json_object_set_new(o, "place",
+                            json_pack("{s:s, s:s, s:i}", "node", tt_param_place(t->model, p),
+                                      "operator", t->model->graph.nodes[p->node].op->name,
+                                      "operand", p->operand));
+    if (*note(t->model, i, text))
+        json_object_set_new(o, "note", json_string(text));
     if (t->selected)
         json_object_set_new(o, "selected", json_boolean(t->selected[i]));
     return o;

@@ -13,17 +13,23 @@ static bool any(const struct tt_strs *globs, const char *name)
     return false;
 }
 
-static bool matches(const struct tt_select *s, const struct tt_param *p)
+/* By its name, or by the path of the node that uses it, as exporters rename weights. */
+static bool named(const struct tt_strs *globs, const struct tt_model *m, const struct tt_param *p)
 {
-    if (p->member == TT_MEMBER_STAT)
+    return any(globs, p->name) || any(globs, tt_param_place(m, p));
+}
+
+static bool matches(const struct tt_select *s, const struct tt_model *m, const struct tt_param *p)
+{
+    if (tt_member_is_stat(p->member))
         return false;
     if (s->kinds && !(s->kinds & 1u << p->kind))
         return false;
     if (s->members && !(s->members & 1u << p->member))
         return false;
-    if (s->include.n && !any(&s->include, p->name))
+    if (s->include.n && !named(&s->include, m, p))
         return false;
-    return !any(&s->exclude, p->name);
+    return !named(&s->exclude, m, p);
 }
 
 /* Why nothing matches, as far as the model tells. */
@@ -69,7 +75,7 @@ enum tt_code tt_select_params(const struct tt_model *m, const struct tt_select *
         return tt_fail(err, TT_ENOMEM, "out of memory");
     if (s->kinds || s->include.n) {
         for (int i = 0; i < m->nparams; i++)
-            if (matches(s, &m->params[i]))
+            if (matches(s, m, &m->params[i]))
                 list[n++] = i;
         if (!n)
             return nothing(m, s, file, err);

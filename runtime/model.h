@@ -15,24 +15,36 @@
     X(TT_KIND_BN, "bn", "batch normalisation")             \
     X(TT_KIND_LN, "ln", "layer normalisation")             \
     X(TT_KIND_GN, "gn", "group normalisation")             \
+    X(TT_KIND_IN, "in", "instance normalisation")          \
     X(TT_KIND_CONV, "conv", "convolution")                 \
     X(TT_KIND_LINEAR, "linear", "matrix product")          \
+    X(TT_KIND_EMBEDDING, "embedding", "rows by number")    \
     X(TT_KIND_OTHER, "other", "anything else")
 
 #define TT_KIND_ENUM(kind, name, help) kind,
 enum tt_kind { TT_KINDS(TT_KIND_ENUM) TT_NKINDS };
 #undef TT_KIND_ENUM
 
-enum tt_member { TT_MEMBER_WEIGHT, TT_MEMBER_BIAS, TT_MEMBER_STAT, TT_MEMBER_OTHER };
+enum tt_member {
+    TT_MEMBER_WEIGHT,
+    TT_MEMBER_BIAS,
+    TT_MEMBER_MEAN, // running statistics, which are never selected
+    TT_MEMBER_VAR,
+    TT_MEMBER_OTHER,
+};
 
 struct tt_param {
     int value; // of the graph
     const char *name;
     enum tt_kind kind;
-    enum tt_member member; // TT_MEMBER_STAT: running mean or variance; never selected
-    int64_t n;             // scalars
-    int node;              // that uses it first
-    int uses;              // how many nodes use it
+    enum tt_member member;
+    int64_t n;     // scalars
+    int node;      // that uses it first,
+    int operand;   // as this operand
+    int uses;      // how many nodes use it
+    int norms;     // how many of them are normalisations
+    bool unmerged; // one of several that were a single tensor in the file
+    int twin;      // another parameter with the same values, perhaps transposed; -1: none
 };
 
 struct tt_model {
@@ -74,7 +86,19 @@ TT_MUST_CHECK enum tt_code tt_model_read_onnx(const void *data, size_t n, size_t
 struct tt_model *tt_model_new(size_t limit);
 void tt_model_free(struct tt_model *m); // NULL is nothing
 
-/* Fill params from the graph: kinds and members by the operators that use the weights. */
+bool tt_member_is_stat(enum tt_member member);
+
+/* The path of the node that uses a parameter first, and what it does: for people. */
+const char *tt_param_place(const struct tt_model *m, const struct tt_param *p);
+
+/* Fill params from the graph: kinds and members by the nodes that use the weights (role.h).
+ *
+ * Exporters make one tensor of several that hold the same values, as the weights of fresh
+ * normalisations and biases do.  A tensor of one value throughout that several nodes take as
+ * such is therefore made several again, of which each but the first is named after its node:
+ * "layer.1.norm.weight" for /layer.1/norm/LayerNormalization.  They share their values' memory.
+ * A table of embeddings whose values a product holds, too, was one parameter before the exporter
+ * folded a transposition: each is told the other as its twin. */
 TT_MUST_CHECK enum tt_code tt_model_find_params(struct tt_model *m, struct tt_err *err);
 
 #endif

@@ -53,11 +53,12 @@ static void people_read_shapes_kinds_and_what_is_selected(void **state)
         "  operators 31 nodes: 9 Conv, 9 BatchNormalization,",
         "  selected  18 of 47 parameters, 672 of 78,426 scalars (0.86 %), marked * below\n",
         "  a stream  8,068 bytes a version: 2,017 floats",
-        "  bn       stat             18            672            2,688\n",
-        "  all                       47         78,426          313,704\n",
-        "\n* bn       weight   [16]                16      64  bn1.weight\n",
-        "\n  conv     weight   [16, 1, 3, 3]      144     576  conv1.weight\n",
-        "\n  linear   bias     [10]                10      40  linear.bias\n",
+        "  bn        mean              9            336            1,344\n",
+        "  all                        47         78,426          313,704\n",
+        "\n* bn        weight   [16]                16      64  bn1.weight\n",
+        "\n  conv      weight   [16, 1, 3, 3]      144     576  conv1.weight\n",
+        "\n                     Conv operand 1 of ",
+        "\n  linear    bias     [10]                10      40  linear.bias\n",
     };
     struct tt_arena arena;
     struct tt_inspection t = look(MODEL, "policies/tent.yaml", &arena);
@@ -118,6 +119,41 @@ static void dimensions_may_be_multiples_of_the_batch(void **state)
     done(&t, &arena);
 }
 
+/* One parameter each of what an exporter may have done, told to people and to scripts. */
+static void what_the_exporter_did_to_parameters_is_told(void **state)
+{
+    struct tt_arena arena;
+    struct tt_inspection t = look(MODEL, NULL, &arena);
+    struct tt_param *p = ((struct tt_model *)(uintptr_t)t.model)->params;
+    char *text;
+    json_t *o, *list;
+
+    (void)state;
+    text = printed(&t);
+    assert_null(strstr(text, "  note"));
+    free(text);
+    p[1].norms = 3;
+    for (int i = 4; i < 7; i++)
+        p[i].unmerged = true;
+    p[7].kind = TT_KIND_EMBEDDING;
+    p[7].twin = 8;
+    text = printed(&t);
+    assert_contains(text, "feeds 3 normalisations: adapting it adapts all of them\n");
+    assert_contains(text, "was merged with others of its value by the exporter");
+    assert_contains(text, "parameter of its own; and so are 2 more\n");
+    assert_contains(text, "hold the same values: ");
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+        assert_true(strcspn(line, "\n") <= 100);
+    o = tt_inspection_json(&t);
+    list = json_object_get(o, "parameters");
+    assert_contains(json_string_value(json_object_get(json_array_get(list, 1), "note")), "feeds 3");
+    assert_contains(json_string_value(json_object_get(json_array_get(list, 6), "note")), "merged");
+    assert_contains(json_string_value(json_object_get(json_array_get(list, 7), "note")), "untied");
+    json_decref(o);
+    free(text);
+    done(&t, &arena);
+}
+
 static void scripts_read_the_same_as_json(void **state)
 {
     struct tt_arena arena;
@@ -139,6 +175,10 @@ static void scripts_read_the_same_as_json(void **state)
         if (json_is_true(json_object_get(first, "selected"))) {
             selected += n;
             assert_string_equal(json_string_value(json_object_get(first, "kind")), "bn");
+            assert_string_equal(
+                json_string_value(json_object_get(json_object_get(first, "place"), "operator")),
+                "BatchNormalization");
+            assert_null(json_object_get(first, "note"));
         }
     }
     policy = json_object_get(o, "policy");
@@ -180,6 +220,7 @@ int main(void)
         cmocka_unit_test(people_read_shapes_kinds_and_what_is_selected),
         cmocka_unit_test(no_line_is_wider_than_a_terminal),
         cmocka_unit_test(dimensions_may_be_multiples_of_the_batch),
+        cmocka_unit_test(what_the_exporter_did_to_parameters_is_told),
         cmocka_unit_test(scripts_read_the_same_as_json),
         cmocka_unit_test(a_policy_that_selects_nothing_is_refused),
     };

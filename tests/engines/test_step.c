@@ -257,7 +257,7 @@ static void a_version_holds_the_selected_parameters_and_not_the_model(void **sta
     open_rig(&r, "preset: tent");
     for (int i = 0; i < model->nparams; i++) {
         all += model->params[i].n;
-        if (model->params[i].kind == TT_KIND_BN && model->params[i].member != TT_MEMBER_STAT)
+        if (model->params[i].kind == TT_KIND_BN && !tt_member_is_stat(model->params[i].member))
             bn += model->params[i].n;
     }
     assert_int_equal(tt_plan_floats(r.plan), 3 * bn + 1); // Adam: two moments, a count

@@ -33,7 +33,7 @@ static int load(void **state)
     z = graph.outputs[0];
     loss = tt_graph_node(&graph, tt_op_find("tt.Entropy"), "entropy", NULL, 1, &z, "entropy");
     for (int i = 0; i < model->nparams && nweights < 64; i++)
-        if (model->params[i].kind == TT_KIND_BN && model->params[i].member != TT_MEMBER_STAT)
+        if (model->params[i].kind == TT_KIND_BN && !tt_member_is_stat(model->params[i].member))
             weights[nweights++] = model->params[i].value;
     return 0;
 }
