@@ -7,11 +7,12 @@
 #include "tests/support/gradcheck.h"
 
 /* Every operator's backward, in every layout that its rule allows. */
-extern const struct gradcase tt_grad_common[], tt_grad_linear[], tt_grad_norm[], tt_grad_move[],
-    tt_grad_pool[];
+extern const struct gradcase tt_grad_common[], tt_grad_linear[], tt_grad_move[], tt_grad_norm[],
+    tt_grad_pool[], tt_grad_pointwise[], tt_grad_reduce[];
 
 static const struct gradcase *const tables[] = {
-    tt_grad_common, tt_grad_linear, tt_grad_norm, tt_grad_move, tt_grad_pool,
+    tt_grad_common, tt_grad_linear,    tt_grad_move,   tt_grad_norm,
+    tt_grad_pool,   tt_grad_pointwise, tt_grad_reduce,
 };
 
 static const int ntables = (int)(sizeof tables / sizeof *tables);
