@@ -302,14 +302,3 @@ int tt_lanes_some(struct tt_lanes *l, int from, int most,
     pthread_mutex_unlock(&l->lock);
     return i;
 }
-
-int tt_lanes_count(struct tt_lanes *l)
-{
-    int n = 0;
-
-    pthread_mutex_lock(&l->lock);
-    for (int i = 0; i < l->n; i++)
-        n += !is_closed(l->all[i]);
-    pthread_mutex_unlock(&l->lock);
-    return n;
-}

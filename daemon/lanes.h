@@ -87,6 +87,4 @@ void tt_lanes_each(struct tt_lanes *l, bool (*each)(void *arg, struct tt_lane *l
 int tt_lanes_some(struct tt_lanes *l, int from, int most,
                   bool (*each)(void *arg, struct tt_lane *lane), void *arg);
 
-int tt_lanes_count(struct tt_lanes *l); // that are not closed
-
 #endif

@@ -8,7 +8,7 @@
 
 struct tt_reader {
     sqlite3 *db;
-    sqlite3_stmt *streams, *versions, *restored, *named, *answer, *ids, *last;
+    sqlite3_stmt *streams, *versions, *restored, *named, *ids, *last;
 };
 
 static const char streams_sql[] =
@@ -31,10 +31,6 @@ static const char named_sql[] =
     "(SELECT id FROM stream WHERE name = ?1) UNION ALL SELECT decision_id, to_version FROM "
     "decision WHERE stream_id = (SELECT id FROM stream WHERE name = ?1)) WHERE v IS NOT NULL "
     "ORDER BY d DESC LIMIT ?2";
-
-static const char answer_sql[] =
-    "SELECT version, step, rows, ts_ms FROM batch WHERE request_id = ?2 AND stream_id = "
-    "(SELECT id FROM stream WHERE name = ?1) ORDER BY id DESC LIMIT 1";
 
 static const char ids_sql[] =
     "SELECT request_id, adapted FROM batch WHERE stream_id = (SELECT id FROM stream WHERE name = "
@@ -70,8 +66,6 @@ enum tt_code tt_reader_open(const char *path, struct tt_reader **ret, struct tt_
     if (!code)
         code = prepare(r, named_sql, &r->named, err);
     if (!code)
-        code = prepare(r, answer_sql, &r->answer, err);
-    if (!code)
         code = prepare(r, ids_sql, &r->ids, err);
     if (!code)
         code = prepare(r, last_sql, &r->last, err);
@@ -90,7 +84,6 @@ void tt_reader_close(struct tt_reader *r)
     sqlite3_finalize(r->versions);
     sqlite3_finalize(r->restored);
     sqlite3_finalize(r->named);
-    sqlite3_finalize(r->answer);
     sqlite3_finalize(r->ids);
     sqlite3_finalize(r->last);
     sqlite3_close(r->db);
@@ -218,33 +211,6 @@ enum tt_code tt_reader_named(struct tt_reader *r, const char *stream, int max,
     sqlite3_reset(r->named);
     *ret = all + max - n;
     *ret_n = n;
-    return code;
-}
-
-enum tt_code tt_reader_answer(struct tt_reader *r, const char *stream, const char *request_id,
-                              struct tt_answer *ret, struct tt_err *err)
-{
-    sqlite3_stmt *q = r->answer;
-    enum tt_code code = TT_OK;
-    int rc;
-
-    sqlite3_bind_text(q, 1, stream, -1, SQLITE_STATIC);
-    sqlite3_bind_text(q, 2, request_id, -1, SQLITE_STATIC);
-    rc = sqlite3_step(q);
-    if (rc == SQLITE_ROW) {
-        const char *version = (const char *)sqlite3_column_text(q, 0);
-
-        snprintf(ret->version, sizeof ret->version, "%s", version ? version : "");
-        ret->step = sqlite3_column_int64(q, 1);
-        ret->rows = sqlite3_column_int64(q, 2);
-        ret->ts_ms = sqlite3_column_int64(q, 3);
-    } else if (rc == SQLITE_DONE) {
-        code = tt_fail(err, TT_ENOTFOUND, "stream '%.128s' has no answer to a request '%.64s'",
-                       stream, request_id);
-    } else {
-        code = tt_schema_fail(r->db, err, "looking for an answer");
-    }
-    sqlite3_reset(q);
     return code;
 }
 

@@ -29,11 +29,6 @@ struct tt_known_version {
     int64_t set_aside_by; // the decision that went back from it; 0: none
 };
 
-struct tt_answer {
-    char version[65];
-    int64_t step, rows, ts_ms;
-};
-
 struct tt_known_id {
     const char *id; // of a request
     bool adapted;   // its batch was learnt from
@@ -63,12 +58,6 @@ TT_MUST_CHECK enum tt_code tt_reader_restored(struct tt_reader *r, const char *s
 TT_MUST_CHECK enum tt_code tt_reader_named(struct tt_reader *r, const char *stream, int max,
                                            struct tt_arena *arena, const uint64_t **ret, int *ret_n,
                                            struct tt_err *err);
-
-/* Who answered that request; the newest answer when an id was used again.  TT_ENOTFOUND: nobody,
- * or its row is no longer kept. */
-TT_MUST_CHECK enum tt_code tt_reader_answer(struct tt_reader *r, const char *stream,
-                                            const char *request_id, struct tt_answer *ret,
-                                            struct tt_err *err);
 
 /* The requests with an id that a stream has answered since a client last closed it: the newest
  * limit of them, oldest first.  In arena. */

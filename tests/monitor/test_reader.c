@@ -27,7 +27,6 @@ static void a_reader_finds_what_a_daemon_needs_at_its_start(void **state)
     struct tt_store *s = open_store(x->db);
     struct tt_known_stream *streams;
     struct tt_known_version *versions;
-    struct tt_answer answer;
     struct tt_reader *r;
     struct tt_arena arena;
     struct tt_err err;
@@ -101,13 +100,6 @@ static void a_reader_finds_what_a_daemon_needs_at_its_start(void **state)
     assert_string_equal(versions[0].file, "b/x.safetensors");
     assert_int_equal(tt_reader_versions(r, "nobody", 9, &arena, &versions, &n, &err), TT_OK);
     assert_int_equal(n, 0);
-    assert_int_equal(tt_reader_answer(r, "cam-7", "42", &answer, &err), TT_OK);
-    assert_string_equal(answer.version, "v2");
-    assert_int_equal(answer.step, 5);
-    assert_int_equal(answer.rows, 64);
-    assert_int_equal(answer.ts_ms, T0 + 77);
-    assert_int_equal(tt_reader_answer(r, "b", "42", &answer, &err), TT_ENOTFOUND);
-    assert_contains(err.msg, "stream 'b' has no answer to a request '42'");
     assert_int_equal(tt_reader_last(r, &decision, &seq, &err), TT_OK);
     assert_int_equal(decision, 12);
     assert_int_equal(seq, 99);
