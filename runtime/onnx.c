@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/fuse.h"
 #include "runtime/onnx_tensor.h"
 
 #define NAME_MAX_BYTES 512
@@ -405,7 +406,8 @@ enum tt_code tt_onnx_import(struct tt_onnx *o, struct tt_err *err)
     tt_graph_init(&o->model->graph, &o->model->arena);
     o->model->graph.opset = o->opset;
     if (make_symbols(o, err) || find_needed(o, err) || tt_onnx_fetch(o, err) ||
-        read_inputs(o, err) || read_nodes(o, err) || name_outputs(o, err) || emit(o, err))
+        read_inputs(o, err) || read_nodes(o, err) || name_outputs(o, err) ||
+        tt_fuse(&o->draft, o->probes, &o->model->arena, err) || emit(o, err))
         return err->code;
     return tt_model_find_params(o->model, err);
 }

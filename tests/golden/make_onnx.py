@@ -239,8 +239,36 @@ def good():
     save("spread", nodes, [x(shape=("n", 4))], [y()],
          [ints("kinds", [[0, 1, 2, 1]]), ints("two", 2)], opset=15)
 
+    # what exporters write out: a LayerNormalization, a Gelu, and one without a bias, of two axes,
+    # whose scale comes first and whose square is a product
+    def number(name, v):
+        return h.make_node("Constant", [], [name], name, value_float=v)
+
+    def norm(i, o, axes, square):
+        return [h.make_node("ReduceMean", [i], [o + ".mean"], o + ".mean", axes=axes),
+                h.make_node("Sub", [i, o + ".mean"], [o + ".d"], o + ".d"),
+                h.make_node(square, [o + ".d", "two" if square == "Pow" else o + ".d"],
+                            [o + ".sq"], o + ".sq"),
+                h.make_node("ReduceMean", [o + ".sq"], [o + ".var"], o + ".var", axes=axes),
+                h.make_node("Add", [o + ".var", "eps"], [o + ".e"], o + ".e"),
+                h.make_node("Sqrt", [o + ".e"], [o + ".s"], o + ".s"),
+                h.make_node("Div", [o + ".d", o + ".s"], [o], o)]
+
+    nodes = [number("two", 2.0), number("eps", 1e-3), number("root", 2 ** .5), number("one", 1.0),
+             number("half", .5), *norm("x", "n", [-1], "Pow"),
+             h.make_node("Mul", ["n", "norm.weight"], ["m"], "m"),
+             h.make_node("Add", ["m", "norm.bias"], ["a"], "norm"),
+             h.make_node("Div", ["a", "root"], ["g.d"], "g.d"),
+             h.make_node("Erf", ["g.d"], ["g.e"], "g.e"),
+             h.make_node("Add", ["g.e", "one"], ["g.a"], "g.a"),
+             h.make_node("Mul", ["a", "g.a"], ["g.m"], "g.m"),
+             h.make_node("Mul", ["g.m", "half"], ["g"], "gelu"), *norm("g", "k", [1, 2], "Mul"),
+             h.make_node("Mul", ["plain.weight", "k"], ["y"], "plain")]
+    save("written_out", nodes, [x(shape=("n", 4, 6))], [y()],
+         [w("norm.weight", 6), w("norm.bias", 6), w("plain.weight", 4, 6)])
+
     for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", \
-            "numbers", "spread":
+            "numbers", "spread", "written_out":
         answer(file)
     answer("fixed", (4,))
 

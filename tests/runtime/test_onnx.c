@@ -81,6 +81,7 @@ static void models_answer_as_another_runtime_does(void **state)
         {"merged", "Reshape Relu Reshape ", 0, {1, 3}},
         {"dead", "Relu Mul Reshape ", 1, {1, 3}},
         {"spread", "Expand Cast Mul Add ", 1, {1, 3}},
+        {"written_out", "LayerNormalization Gelu LayerNormalization ", 3, {1, 3}},
         {"numbers", "Transpose Mul Mul Cast Add Cast MatMul ", 3, {1, 3}},
     };
 

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_RUNTIME_FUSE_H
+#define TT_RUNTIME_FUSE_H
+
+#include "runtime/infer.h"
+
+/*
+ * Recognise what exporters write out in many nodes, and make each into the one that it is:
+ *
+ *   LayerNormalization   ReduceMean Sub Pow (or Mul) ReduceMean Add Sqrt Div Mul [Add]
+ *   Gelu                 Div (or Mul) Erf Add Mul Mul
+ *
+ * The last node of a pattern becomes the operator, of the same operands, so that a scale is the
+ * same value of the graph as before, and of the kind that it is; the others stay, for whoever else
+ * uses them.  This is done when a model is read, not when it is compiled: a parameter's kind
+ * follows from the operator that uses it.
+ *
+ * probes are the shapes of g's values; what is made lives in arena.
+ */
+TT_MUST_CHECK enum tt_code tt_fuse(struct tt_graph *g, const struct tt_probe *probes,
+                                   struct tt_arena *arena, struct tt_err *err);
+
+#endif
