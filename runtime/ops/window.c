@@ -98,8 +98,8 @@ int64_t tt_window_places(const struct tt_window *w, int i, int64_t kernel, int64
         return n;
     }
     room = size + *before + *after - reach;
-    if (room < 0)
-        return 0;
+    if (room < 0 && (!w->ceil || room <= -stride))
+        return 0; // rounded up, one place remains, as EfficientNet's pooler is exported
     n = (room + (w->ceil ? stride - 1 : 0)) / stride + 1;
     if (w->ceil && (n - 1) * stride >= size + *before)
         n--; // the last place would begin in the padding behind
