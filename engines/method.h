@@ -36,6 +36,10 @@ enum tt_predict_order {
 };
 #define TT_PREDICT_ORDERS "before|after|last"
 
+/* fast: by algorithms that multiply less and round more (runtime/ops/winograd.h). */
+enum tt_convolution { TT_CONVOLUTION_FAST, TT_CONVOLUTION_EXACT };
+#define TT_CONVOLUTIONS "fast|exact"
+
 /* Which parameters are adapted: kind and member and (any include) and not (any exclude). */
 struct tt_select {
     unsigned kinds;                  // bit 1 << enum tt_kind; 0 with includes: any kind
@@ -61,6 +65,7 @@ struct tt_method {
                            // so); 0: never
     int predict_order;     // enum tt_predict_order
     int predict_line, predict_col;
+    int convolution; // enum tt_convolution
 };
 
 /* How images become the model's input: y = (x * scale - mean[c]) / std[c].  For UINT8 inputs,

@@ -185,7 +185,8 @@ static enum tt_code make_programs(struct tt_plan *p, struct tt_err *err)
                                    .noutputs = 1,
                                    .loss = -1,
                                    .variable = values,
-                                   .nvariable = p->nselected};
+                                   .nvariable = p->nselected,
+                                   .exact = p->method->convolution == TT_CONVOLUTION_EXACT};
 
     if (!values)
         return out_of_memory(err);

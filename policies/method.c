@@ -297,4 +297,5 @@ void tt_method_print(const struct tt_method *m, struct tt_out *o)
     tt_fields_print(reset_fields, m, 2, o);
     tt_outf(o, "predict:\n");
     tt_fields_print(predict_fields, m, 2, o);
+    tt_outf(o, "convolution: %s\n", m->convolution == TT_CONVOLUTION_EXACT ? "exact" : "fast");
 }

@@ -7,7 +7,7 @@
 
 struct head {
     int64_t version, steps;
-    int adapt;
+    int convolution, adapt;
     const char *name, *preset;
 };
 
@@ -16,6 +16,8 @@ static const struct tt_field head_fields[] = {
     TT_F(TT_FSTR, struct head, name, "", 0, 0, 0, "letters, digits, . _ -; the file's if missing"),
     TT_F(TT_FSTR, struct head, preset, "", 0, 0, 0, "what this policy builds on"),
     TT_F(TT_FINT, struct head, steps, "1", 1, 64, 0, "updates a batch"),
+    TT_E(struct head, convolution, "fast", TT_CONVOLUTIONS, 0,
+         "exact: by the formula, never by an algorithm that rounds more"),
     TT_E(struct head, adapt, "inline", TT_ADAPTS, 0,
          "when a batch is learnt from: inline: before its answer leaves, background: after"),
     {0},
@@ -130,6 +132,7 @@ static void read_head(const struct tt_ynode *tree, struct tt_policy *p, struct t
 
     tt_fields_read(head_fields, tree, other_keys, &head, d);
     p->method.steps = head.steps;
+    p->method.convolution = head.convolution;
     p->adapt = head.adapt;
     p->name = name ? head.name : stem(p->file, arena);
     if (!p->name)

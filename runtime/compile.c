@@ -172,6 +172,7 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     struct tt_pnode *n;
 
     shaped.nin = g->nin;
+    shaped.exact = p->exact;
     shaped.out = &result;
     for (int i = 0; i < TT_MAXIN; i++)
         in[i] = -1;
@@ -330,6 +331,7 @@ enum tt_code tt_compile(struct tt_program *p, const struct tt_program_spec *spec
     bool *need;
     int norm = 0;
 
+    p->exact = spec->exact;
     if (allocate(p, err) != TT_OK)
         return err->code;
     need = TT_NEW(&p->arena, p->graph->nnodes + 1, bool);

@@ -47,6 +47,7 @@ struct tt_program {
     struct tt_arena arena;
     const struct tt_graph *graph;
     int64_t limit, batch;
+    bool exact;
     int loss; // tensor; -1: none
     int ntensors, max_tensors, nnodes, max_nodes, nslots, max_slots;
     struct tt_ptensor *tensors;

@@ -14,6 +14,9 @@
 #define TT_MAX_MR   14  // rows of the widest tile
 #define TT_BN_CHUNK 512 // rows whose statistics are taken together; never depends on threads
 
+#define TT_WINO_A   0.625f // Winograd's points are 0, +-A, +-B and infinity
+#define TT_WINO_B   1.5f
+
 struct tt_kernels {
     const char *name;
     int mr; // rows of a tile
@@ -23,6 +26,14 @@ struct tt_kernels {
      * a has MR pointers a tap, those from mr on valid to read.  bias may be NULL. */
     void (*tile)(float *const *c, int mr, int nr, const float *const *a, int taps, int64_t K,
                  const float *b, const float *bias, bool add);
+
+    /* Winograd's transforms of F(4x4, 3x3), runtime/ops/winograd.h; C a multiple of 16.
+     * in: v[i * step + c], i < 36, from the 6x6 pixels at px[i][c].
+     * out: the 4x4 pixels at py[i][c] (+)= bias[c] + those of m[i * step + c]; a pixel whose py is
+     * NULL is left out; bias may be NULL. */
+    void (*winograd_in)(float *v, int64_t step, const float *const *px, int64_t C);
+    void (*winograd_out)(float *const *py, const float *m, int64_t step, const float *bias,
+                         int64_t C, bool add);
 
     /* x [R, C]: sum[c] = sum of x, dev[c] = sum of (x - mean of these R rows)^2; R <= TT_BN_CHUNK
      */

@@ -140,7 +140,7 @@ static void store_node_memory(struct tt_program *p)
             if (n->n.nsaved[k])
                 n->saved[k] = add_slot(p, n->n.nsaved[k], i, n->backward ? back : i);
         if (n->n.nkept)
-            n->kept = add_slot(p, n->n.nkept, -1, forever(p));
+            n->kept = add_slot(p, n->n.nkept + (n->backward ? n->n.nkept_back : 0), -1, forever(p));
         if (n->n.nscratch > scratch)
             scratch = n->n.nscratch;
         if (n->n.op->norm) {

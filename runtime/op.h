@@ -35,7 +35,9 @@ struct tt_node {
     int64_t nsaved[TT_MAXSAVED]; // floats to keep from forward to backward, set by shape
     float *saved[TT_MAXSAVED];   //
     int64_t nkept;               // floats that live as long as the program, set by shape
+    int64_t nkept_back;          // more of them, which follow, when backward has work here
     float *kept;                 // zeroed at compile
+    bool exact;                  // no algorithm that rounds more than the formula does
     int64_t nscratch;            // floats for the time of one call, set by shape
     float *scratch;              //
     struct tt_norm *norm;        // of a batch normalisation

@@ -22,6 +22,7 @@ struct tt_program_spec {
     int nwanted;
     const int *variable; // weights that bind() may point elsewhere
     int nvariable;
+    bool exact; // convolutions by their formula, never by an algorithm that rounds more
 };
 
 /* Compile.  The error names the node.  On success *ret is the caller's, to be freed. */

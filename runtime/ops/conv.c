@@ -5,14 +5,19 @@
  * of offsets, made once, says where the pixel of each tap is, or that it is padding.  The
  * gradient to the input is the same product with the kernel turned: the pixels of the input
  * fall into stride x stride phases, each with its own taps, so that no tap is wasted on zeros.
+ * Kernels of 3x3 at stride 1 go Winograd's way (runtime/ops/winograd.h), unless the node must be
+ * exact or its weights change.
  */
 #include <cblas.h>
+#include <omp.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "runtime/kernels.h"
 #include "runtime/op.h"
+#include "runtime/ops/taps.h"
 #include "runtime/ops/window.h"
+#include "runtime/ops/winograd.h"
 
 struct attr {
     struct tt_window window;
@@ -37,6 +42,7 @@ struct geometry {
     int64_t taps, panels, panels_back; // of one group
     int64_t table, table_back;         // ints
     int64_t packed, packed_back;       // floats
+    bool winograd;
 };
 
 static void measure(const struct tt_node *n, struct geometry *g)
@@ -63,9 +69,17 @@ static void measure(const struct tt_node *n, struct geometry *g)
     g->table_back = g->H[0] * g->H[1] * g->taps; // an upper bound: phases share the taps out
     g->packed = g->groups * g->panels * TT_NR * g->taps * g->Cg;
     g->packed_back = g->groups * g->panels_back * TT_NR * g->taps * g->Og;
+    g->winograd = !n->exact && n->constant[1] && g->groups == 1 && g->K[0] == 3 && g->K[1] == 3 &&
+                  g->stride[0] == 1 && g->stride[1] == 1 && g->dilation[0] == 1 &&
+                  g->dilation[1] == 1 && tt_winograd_fits(g->C, g->O, g->OH) &&
+                  tt_winograd_fits(g->O, g->C, g->H);
+    if (g->winograd) {
+        g->table = g->table_back = 0;
+        g->packed = g->packed_back = tt_winograd_nweights(g->C, g->O);
+    }
 }
 
-/* What a node keeps: marks, then tables, then packed weights. */
+/* What a node keeps: marks, forward's table and packed weights, then the same for backward. */
 #define MARKS 16 // floats; [0] forward tables made, [1] forward packed, [2] [3] the same, back
 
 static float *at_table(const struct tt_node *n)
@@ -73,9 +87,14 @@ static float *at_table(const struct tt_node *n)
     return n->kept + MARKS;
 }
 
-static float *at_table_back(const struct tt_node *n, const struct geometry *g)
+static float *at_packed(const struct tt_node *n, const struct geometry *g)
 {
     return at_table(n) + g->table;
+}
+
+static float *at_table_back(const struct tt_node *n, const struct geometry *g)
+{
+    return at_packed(n, g) + g->packed;
 }
 
 /* Which pixel of the input each row of a phase is. */
@@ -84,14 +103,9 @@ static float *at_places(const struct tt_node *n, const struct geometry *g)
     return at_table_back(n, g) + g->table_back;
 }
 
-static float *at_packed(const struct tt_node *n, const struct geometry *g)
-{
-    return at_places(n, g) + g->H[0] * g->H[1];
-}
-
 static float *at_packed_back(const struct tt_node *n, const struct geometry *g)
 {
-    return at_packed(n, g) + g->packed;
+    return at_places(n, g) + (g->winograd ? 0 : g->H[0] * g->H[1]);
 }
 
 static enum tt_code check(const struct tt_node *n, struct tt_err *err)
@@ -138,85 +152,14 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     n->out->dim[1] = g.O;
     n->out->dim[2] = g.OH[0];
     n->out->dim[3] = g.OH[1];
-    n->nkept = MARKS + g.table + g.table_back + g.H[0] * g.H[1] + g.packed + g.packed_back;
+    n->nkept = MARKS + g.table + g.packed;
+    n->nkept_back = g.table_back + (g.winograd ? 0 : g.H[0] * g.H[1]) + g.packed_back;
     n->nsaved[0] = g.C > g.O ? g.C : g.O; // zeros, what padding reads
     if (!n->constant[1])                  // for the weight's gradient: one image's columns
         n->nscratch = g.OH[0] * g.OH[1] * g.taps * g.Cg + g.taps * g.Cg * g.Og;
+    if (g.winograd && !n->nscratch) // once: for as many threads as there are when it is compiled
+        n->nscratch = omp_get_max_threads() * tt_winograd_nscratch(g.C, g.O);
     return TT_OK;
-}
-
-/* ---- the product --------------------------------------------------------------------------- */
-
-/* One implicit product: rows of pixels, the same for every image and group. */
-struct product {
-    int64_t images, pixels; // of each image
-    int taps;
-    int64_t K, N;             // of one group
-    const int32_t *offset;    // [pixels][taps] where the pixel is in an image; -1: padding
-    const int32_t *to;        // [pixels] which pixel of the result; NULL: the same
-    const float *x, *zeros;   // images; padding
-    int64_t x_image, x_pixel; // floats between images, pixels
-    float *y;
-    int64_t y_image, y_pixel;
-    const float *packed, *bias; // [panel][tap][K][TT_NR]
-    bool add;
-};
-
-#define POINTERS  4096 // of one group of tiles, on the stack
-#define MAX_TILES 64   // in a group: they share each panel while it is in the cache
-
-/* Rows [row, row + count) of the product; count fits the pointers. */
-static void run_tiles(const struct product *p, const struct tt_kernels *k, int64_t row,
-                      int64_t count)
-{
-    const float *from[POINTERS];
-    float *to[MAX_TILES * TT_MAX_MR], *c[TT_MAX_MR];
-    int64_t tiles = (count + k->mr - 1) / k->mr, image = row / p->pixels;
-    int64_t pixel = row - image * p->pixels, row_taps = (int64_t)p->taps * k->mr;
-
-    for (int64_t i = 0; i < tiles; i++)
-        for (int r = 0; r < k->mr; r++) {
-            const float *x = p->x + image * p->x_image, **f = from + i * row_taps + r;
-            const int32_t *offset = p->offset + pixel * p->taps;
-
-            to[i * k->mr + r] =
-                p->y + image * p->y_image + (p->to ? p->to[pixel] : pixel) * p->y_pixel;
-            for (int t = 0; t < p->taps; t++)
-                f[(int64_t)t * k->mr] = offset[t] < 0 ? p->zeros : x + offset[t] * p->x_pixel;
-            if (i * k->mr + r + 1 >= count) // the last row stands in for what is missing
-                continue;
-            if (++pixel == p->pixels) {
-                pixel = 0;
-                image++;
-            }
-        }
-    for (int64_t j = 0; j < p->N; j += TT_NR) {
-        const float *b = p->packed + j * p->taps * p->K;
-        int nr = p->N - j < TT_NR ? (int)(p->N - j) : TT_NR;
-
-        for (int64_t i = 0; i < tiles; i++) {
-            int64_t left = count - i * k->mr;
-
-            for (int r = 0; r < k->mr; r++)
-                c[r] = to[i * k->mr + r] + j;
-            k->tile(c, left < k->mr ? (int)left : k->mr, nr, from + i * row_taps, p->taps, p->K, b,
-                    p->bias ? p->bias + j : NULL, p->add);
-        }
-    }
-}
-
-static void run_product(const struct product *p)
-{
-    const struct tt_kernels *k = tt_kernels();
-    int64_t rows = p->images * p->pixels, tiles = POINTERS / (p->taps * k->mr);
-    int64_t step;
-
-    if (tiles > MAX_TILES)
-        tiles = MAX_TILES;
-    step = tiles * k->mr;
-#pragma omp parallel for schedule(static) if (rows * p->taps * p->K * p->N > 100000)
-    for (int64_t row = 0; row < rows; row += step)
-        run_tiles(p, k, row, rows - row < step ? rows - row : step);
 }
 
 /* ---- forward ------------------------------------------------------------------------------- */
@@ -249,21 +192,54 @@ static void pack(const struct geometry *g, const float *w, float *to)
     }
 }
 
+/* back: the gradient to the input instead */
+static void run_winograd(struct tt_node *n, const struct geometry *g, bool back)
+{
+    int64_t share = tt_winograd_nscratch(g->C, g->O);
+    int threads = omp_get_max_threads();
+    float *weights = back ? at_packed_back(n, g) : at_packed(n, g), *done = n->kept + 2 * back + 1;
+    struct tt_winograd w = {.images = n->in[0]->dim[0],
+                            .C = back ? g->O : g->C,
+                            .O = back ? g->C : g->O,
+                            .x = back ? n->out->g : n->in[0]->x,
+                            .y = back ? n->in[0]->g : n->out->x,
+                            .weights = weights,
+                            .bias = back || !n->in[2] ? NULL : n->in[2]->x,
+                            .zeros = n->saved[0],
+                            .add = back && n->add[0]};
+
+    for (int i = 0; i < 2; i++) {
+        w.H[i] = back ? g->OH[i] : g->H[i];
+        w.OH[i] = back ? g->H[i] : g->OH[i];
+        w.pad[i] = back ? 2 - g->pad[i] : g->pad[i];
+    }
+    if (!*done)
+        tt_winograd_weights(weights, n->in[1]->x, g->C, g->O, back);
+    *done = 1;
+    if (threads > n->nscratch / share)
+        threads = (int)(n->nscratch / share);
+    tt_winograd_run(&w, n->scratch, threads);
+}
+
 static void forward(struct tt_node *n)
 {
     struct geometry g;
     int32_t *table;
 
     measure(n, &g);
+    memset(n->saved[0], 0, sizeof(float) * (size_t)n->nsaved[0]);
+    if (g.winograd) {
+        run_winograd(n, &g, false);
+        return;
+    }
     table = (int32_t *)(void *)at_table(n);
     if (!n->kept[0])
         make_table(&g, table);
     if (!n->kept[1] || !n->constant[1])
         pack(&g, n->in[1]->x, at_packed(n, &g));
     n->kept[0] = n->kept[1] = 1;
-    memset(n->saved[0], 0, sizeof(float) * (size_t)n->nsaved[0]);
     for (int64_t i = 0; i < g.groups; i++)
-        run_product(&(struct product){
+        tt_taps_run(&(struct tt_taps){
             .images = n->in[0]->dim[0],
             .pixels = g.OH[0] * g.OH[1],
             .taps = (int)g.taps,
@@ -366,7 +342,7 @@ static void run_phase(struct tt_node *n, const struct geometry *g, const int64_t
     if (!n->kept[3] || !n->constant[1])
         pack_back(g, n->in[1]->x, th, nh, tw, nw, packed);
     for (int64_t i = 0; i < g->groups; i++)
-        run_product(&(struct product){
+        tt_taps_run(&(struct tt_taps){
             .images = n->in[0]->dim[0],
             .pixels = pixels,
             .taps = nh * nw,
@@ -393,6 +369,10 @@ static void backward_input(struct tt_node *n, const struct geometry *g)
 {
     int64_t phase[2], pixels = 0, table = 0, packed = 0;
 
+    if (g->winograd) {
+        run_winograd(n, g, true);
+        return;
+    }
     for (phase[0] = 0; phase[0] < g->stride[0]; phase[0]++)
         for (phase[1] = 0; phase[1] < g->stride[1]; phase[1]++)
             run_phase(n, g, phase, &pixels, &table, &packed);

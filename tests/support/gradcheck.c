@@ -141,7 +141,7 @@ static void open_bench(struct bench *b, const struct tt_op *op, const struct gra
         b->dy[k] = draw();
     for (int i = 0; i < TT_MAXSAVED; i++)
         b->n.saved[i] = unwritten(b, b->n.nsaved[i]);
-    b->n.kept = floats(b, b->n.nkept);
+    b->n.kept = floats(b, b->n.nkept + b->n.nkept_back);
     b->n.scratch = unwritten(b, b->n.nscratch);
 }
 

@@ -54,12 +54,14 @@ static const char *policy_of(const struct parity_case *c, char *text, size_t n)
     if (*method) {
         size_t len = strlen(method);
 
-        snprintf(text, n, "%.*s, preprocess: {mean: [%.9g], std: [%.9g], layout: nhwc}}",
+        snprintf(text, n,
+                 "%.*s, convolution: exact, preprocess: {mean: [%.9g], std: [%.9g], layout: nhwc}}",
                  (int)(len ? len - 1 : 0), method, number_of(json_object_get(c->j, "mean")),
                  number_of(json_object_get(c->j, "std")));
         return text;
     }
-#define CIFAR \
+#define CIFAR              \
+    "convolution: exact\n" \
     "preprocess: {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], layout: nhwc}\n"
     if (!strcmp(engine, "source") || !strcmp(engine, "norm"))
         snprintf(text, n, "preset: %s\n" CIFAR, engine);

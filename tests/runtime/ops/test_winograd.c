@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/ops/winograd.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "runtime/program.h"
+#include "tests/support/check.h"
+
+static uint64_t seed;
+
+static float draw(void)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (float)(seed >> 40) / 8388608.0f - 1;
+}
+
+static struct tt_arena arena;
+
+static float *drawn(int64_t n)
+{
+    float *x = TT_NEW(&arena, n, float);
+
+    assert_non_null(x);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = draw();
+    return x;
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    seed = 3;
+    tt_arena_init(&arena, 0);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    tt_arena_release(&arena);
+    return 0;
+}
+
+/* Pixel (h, c) of image b, channel o, by the formula; *size is the sum of its terms' sizes.
+ * turned: as the gradient to the input has it, of weights w [C, O, 3, 3]. */
+static double formula(const struct tt_winograd *g, const float *w, bool turned, const int64_t at[4],
+                      double *size)
+{
+    double sum = 0;
+
+    *size = 0;
+    for (int64_t k = 0; k < g->C; k++)
+        for (int64_t t = 0; t < 9; t++) {
+            int64_t h = at[1] + t / 3 - g->pad[0], c = at[2] + t % 3 - g->pad[1];
+            double term;
+
+            if (h < 0 || h >= g->H[0] || c < 0 || c >= g->H[1])
+                continue;
+            term = g->x[((at[0] * g->H[0] + h) * g->H[1] + c) * g->C + k];
+            term *= turned ? w[(k * g->O + at[3]) * 9 + 8 - t] : w[(at[3] * g->C + k) * 9 + t];
+            sum += term;
+            *size += fabs(term);
+        }
+    return sum;
+}
+
+/* The worst error of any pixel, as a part of the sizes of the terms that it is the sum of. */
+static double worst(const struct tt_winograd *g, const float *w, bool turned)
+{
+    double bad = 0;
+
+    for (int64_t b = 0; b < g->images; b++)
+        for (int64_t h = 0; h < g->OH[0]; h++)
+            for (int64_t c = 0; c < g->OH[1]; c++)
+                for (int64_t o = 0; o < g->O; o++) {
+                    int64_t at[4] = {b, h, c, o};
+                    double size, want = formula(g, w, turned, at, &size), e;
+
+                    want += (g->bias ? g->bias[o] : 0) + (g->add ? 5 : 0);
+                    e = fabs(g->y[((b * g->OH[0] + h) * g->OH[1] + c) * g->O + o] - want);
+                    e /= size + 1;
+                    if (!(e <= bad))
+                        bad = e;
+                }
+    return bad;
+}
+
+static void run(struct tt_winograd *g, int threads)
+{
+    float *scratch = drawn(threads * tt_winograd_nscratch(g->C, g->O));
+    int64_t n = g->images * g->OH[0] * g->OH[1] * g->O;
+
+    g->y = drawn(n + 1);
+    for (int64_t i = 0; i < n; i++)
+        g->y[i] = g->add ? 5 : NAN;
+    g->y[n] = 9;
+    tt_winograd_run(g, scratch, threads);
+    assert_true(g->y[n] == 9);
+}
+
+static const struct {
+    int64_t images, H[2], pad[2], OH[2], C, O;
+} shapes[] = {
+    {2, {8, 12}, {1, 1}, {8, 12}, 16, 32}, // whole tiles
+    {3, {7, 9}, {1, 1}, {7, 9}, 32, 16},   // tiles that end outside
+    {1, {9, 10}, {0, 0}, {7, 8}, 16, 16},  // no padding
+    {2, {6, 5}, {2, 0}, {8, 5}, 16, 48},   // padding of two, and more behind than before
+    {40, {8, 8}, {1, 1}, {8, 8}, 64, 64},  // more than one block
+};
+#define NSHAPES ((int)(sizeof shapes / sizeof *shapes))
+
+static struct tt_winograd shaped(int i)
+{
+    struct tt_winograd g = {.images = shapes[i].images, .C = shapes[i].C, .O = shapes[i].O};
+
+    for (int k = 0; k < 2; k++) {
+        g.H[k] = shapes[i].H[k];
+        g.OH[k] = shapes[i].OH[k];
+        g.pad[k] = shapes[i].pad[k];
+    }
+    g.x = drawn(g.images * g.H[0] * g.H[1] * g.C);
+    g.zeros = TT_NEW(&arena, g.C, float);
+    return g;
+}
+
+static void it_is_the_convolution_within_a_bound(void **state)
+{
+    (void)state;
+    for (int i = 0; i < NSHAPES; i++)
+        for (int turned = 0; turned < 2; turned++) {
+            struct tt_winograd g = shaped(i);
+            float *w = drawn(9 * g.C * g.O), *u = drawn(tt_winograd_nweights(g.C, g.O));
+
+            g.weights = u;
+            g.bias = turned ? NULL : drawn(g.O);
+            g.add = i % 2 != turned;
+            if (turned)
+                tt_winograd_weights(u, w, g.O, g.C, true);
+            else
+                tt_winograd_weights(u, w, g.C, g.O, false);
+            run(&g, 2);
+            assert_true(worst(&g, w, turned) < 2e-6); // float32's own is 6e-8 a term
+        }
+}
+
+static void results_do_not_depend_on_threads_or_neighbours(void **state)
+{
+    (void)state;
+    for (int i = 0; i < NSHAPES; i++) {
+        struct tt_winograd g = shaped(i);
+        float *w = drawn(9 * g.C * g.O), *u = drawn(tt_winograd_nweights(g.C, g.O)), *first;
+        int64_t image = g.OH[0] * g.OH[1] * g.O;
+
+        g.weights = u;
+        tt_winograd_weights(u, w, g.C, g.O, false);
+        run(&g, 1);
+        first = g.y;
+        for (int threads = 2; threads < 6; threads++) {
+            run(&g, threads);
+            assert_memory_equal(g.y, first, sizeof(float) * (size_t)(g.images * image));
+        }
+        g.images = 1; // the last image, alone
+        g.x += (shapes[i].images - 1) * g.H[0] * g.H[1] * g.C;
+        run(&g, 2);
+        assert_memory_equal(g.y, first + (shapes[i].images - 1) * image,
+                            sizeof(float) * (size_t)image);
+    }
+}
+
+/* A graph of one convolution, compiled; its result for x. */
+static float *convolved(const struct tt_graph *g, bool exact, const float *x, int64_t n)
+{
+    struct tt_program_spec spec = {
+        .graph = g, .limit = 2, .outputs = g->outputs, .noutputs = 1, .loss = -1, .exact = exact};
+    struct tt_program *p;
+    struct tt_err err;
+    float *y = TT_NEW(&arena, n, float);
+
+    assert_int_equal(tt_program_new(&spec, &p, &err), TT_OK);
+    memcpy(tt_program_tensor(p, 0)->x, x, sizeof *x * (size_t)n);
+    tt_program_forward(p);
+    memcpy(y, tt_program_tensor(p, g->outputs[0])->x, sizeof *y * (size_t)n);
+    tt_program_free(p);
+    return y;
+}
+
+static void a_program_that_must_be_exact_does_without(void **state)
+{
+    static const int64_t dim[] = {-1, 16, 8, 8}, wdim[] = {16, 16, 3, 3}, pads[] = {1, 1, 1, 1};
+    struct tt_attr list[] = {{.name = "pads", .type = TT_AINTS, .n = 4, .ints = pads}};
+    struct tt_attrs a = {.arena = &arena, .list = list, .n = 1, .opset = 13, .nin = 2};
+    const struct tt_op *op = tt_op_find("Conv");
+    int64_t n = 2 * 16 * 8 * 8;
+    float *x = drawn(n), *w = drawn(16 * 16 * 9), *exact, *fast;
+    void *attr = tt_arena_alloc(&arena, 1, op->attr_size);
+    struct tt_graph g;
+    struct tt_err err;
+    double most = 0;
+    int in[2];
+
+    (void)state;
+    tt_graph_init(&g, &arena);
+    in[0] = tt_graph_input(&g, "x", 4, dim);
+    in[1] = tt_graph_weight(&g, "w", 4, wdim, w);
+    assert_int_equal(op->read(&a, attr, &err), TT_OK);
+    tt_graph_output(&g, tt_graph_node(&g, op, "conv", attr, 2, in, "y"));
+    exact = convolved(&g, true, x, n);
+    fast = convolved(&g, false, x, n);
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)exact[i] - fast[i]));
+    assert_true(most > 0); // they are two algorithms
+    assert_true(most < 1e-4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(it_is_the_convolution_within_a_bound, begin, end),
+        cmocka_unit_test_setup_teardown(results_do_not_depend_on_threads_or_neighbours, begin, end),
+        cmocka_unit_test_setup_teardown(a_program_that_must_be_exact_does_without, begin, end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
