@@ -3,6 +3,8 @@
 
 static struct tt_affine list_last[] = {{-1, 0}}, list_two[] = {{1, 0}, {-1, 0}};
 static const struct tt_ints last = INTS(list_last), two = INTS(list_two);
+static struct tt_affine list_one[] = {{1, 0}};
+static const struct tt_ints one = INTS(list_one);
 static const int64_t axes12[] = {1, 2}, axis1[] = {1}, axis0[] = {0};
 static const float zeros[] = {2, 0, 3, 1.5f, 0, 0, -1, .5f};
 
@@ -34,5 +36,20 @@ const struct gradcase tt_grad_reduce[] = {
     {"ReduceMin", "", 1, X, {AINTS("axes", axis1), AINT("keepdims", 0)}, .values = {SPREAD}},
     {"ReduceProd", "", 1, X, {AINTS("axes", axis1)}, .values = {NONZERO}},
     {"ReduceProd", "of zeros", 1, {{2, 4, 2}}, {AINTS("axes", axis0)}, .given = {zeros}},
+    {"CumSum", "", 1, X, {{0}}, {&one}},
+    {"CumSum",
+     "exclusive, from the end",
+     1,
+     X,
+     {AINT("exclusive", 1), AINT("reverse", 1)},
+     {&last}},
+    {"Trilu", "upper", 1, X, {{0}}, {&last}, .opset = 14},
+    {"Trilu", "lower", 1, X, {AINT("upper", 0)}, {&one}, .opset = 14},
+    {"TopK",
+     "smallest two along axis 1",
+     1,
+     X,
+     {AINT("axis", 1), AINT("largest", 0), AINT("k", 2)},
+     .values = {SPREAD}},
     {0},
 };
