@@ -52,8 +52,9 @@ static const struct {
     {TENT "selct: {kinds: bn}\n", "p.yaml:2:1: unknown key 'selct', did you mean 'select'"},
     /* keys of slots */
     {TENT "select: bn\n", "p.yaml:2:9: select: found 'bn', want a map"},
-    {TENT "select: {kinds: [bm]}\n", "p.yaml:2:18: kinds: 'bm' is not one of "
-                                     "bn|ln|gn|conv|linear|other|all, did you mean 'bn'"},
+    {TENT "select: {kinds: [bm]}\n",
+     "p.yaml:2:18: kinds: 'bm' is not one of "
+     "bn|ln|gn|in|conv|linear|embedding|other|all, did you mean 'bn'"},
     {TENT "select: {member: bias}\n", "p.yaml:2:10: unknown key 'member', did you mean 'members'"},
     {TENT "objective: [entrpy]\n",
      "p.yaml:2:13: term: 'entrpy' is not one of entropy, did you mean 'entropy'"},
@@ -206,7 +207,8 @@ static void all_mistakes_are_told_at_once_in_order(void **state)
         "p.yaml:5:37: action: 'rolback' is not one of hold|reset|rollback|freeze, did you mean "
         "'rollback'\n",
         "p.yaml:6:18: order: 'beforehand' is not one of before|after|last\n",
-        "p.yaml:7:1: unknown key 'colour', known here: version, name, preset, steps, adapt, select",
+        "p.yaml:7:1: unknown key 'colour', known here: version, name, preset, steps, "
+        "convolution, adapt, select",
         "p.yaml:8:1: key 'preset' is given twice, first in line 1\n",
         "p.yaml:9:7: tag '",
     };
