@@ -71,7 +71,7 @@ struct tt_model_source {
     void *folder;
 };
 
-/* Build a model from an ONNX file (opset 9 to 21) and what it has beside it.
+/* Build a model from an ONNX file (opset 1 to 21) and what it has beside it.
  * The error names node, operator and opset, or the tensor, or the byte.
  * limit bounds the file, and the memory of the result in bytes; 0: no bound. */
 TT_MUST_CHECK enum tt_code tt_model_read(const struct tt_model_source *source, size_t limit,

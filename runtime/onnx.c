@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/onnx.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,10 +116,10 @@ static enum tt_code make_symbols(struct tt_onnx *o, struct tt_err *err)
 
     for (size_t i = 0; i < g->n_node; i++)
         n += g->node[i]->n_output;
-    if (n > INT32_MAX / 2)
+    if (n + g->n_output > INT32_MAX / 2)
         return tt_fail(err, TT_ERANGE, "%zu names", n);
     o->symbols = TT_NEW(o->arena, n, struct tt_symbol);
-    o->probes = TT_NEW(o->arena, n, struct tt_probe);
+    o->probes = TT_NEW(o->arena, n + g->n_output, struct tt_probe);
     if (!o->symbols || !o->probes)
         return no_memory(err);
     return add_symbols(o, err) ? err->code : sort_symbols(o, err);
@@ -293,16 +294,47 @@ static enum tt_code read_nodes(struct tt_onnx *o, struct tt_err *err)
 
 /* ---- the model's graph -------------------------------------------------------- */
 
+/* An output that a node of the file gives, but that is an input or a constant once the file is
+ * read, is a copy of it. */
+static enum tt_code copy_output(struct tt_onnx *o, struct tt_symbol *s, struct tt_err *err)
+{
+    struct tt_onnx_reading r = {.o = o, .err = err};
+    int from, to;
+
+    if (tt_onnx_number_weight(&r, s))
+        return err->code;
+    from = s->value;
+    if (o->draft.values[from].kind == TT_WEIGHT) { // its name is the output's
+        size_t n = strlen(s->name) + sizeof " value";
+        char *name = TT_NEW(o->arena, n, char);
+
+        if (!name)
+            return no_memory(err);
+        snprintf(name, n, "%s value", s->name);
+        o->draft.values[from].name = name;
+    }
+    to = tt_graph_node(&o->draft, tt_op_find("tt.Layout"), s->name, NULL, 1, &from, s->name);
+    if (to < 0)
+        return no_memory(err);
+    o->probes[to] = o->probes[from];
+    o->probes[to].data = NULL;
+    s->value = to;
+    return TT_OK;
+}
+
 /* Name the draft's outputs; an output must be computed, and once. */
 static enum tt_code name_outputs(struct tt_onnx *o, struct tt_err *err)
 {
     for (size_t i = 0; i < o->file->n_output; i++) {
-        const struct tt_symbol *s = tt_onnx_symbol(o, o->file->output[i]->name);
-        struct tt_value *v = s->value < 0 ? NULL : &o->draft.values[s->value];
+        struct tt_symbol *s = tt_onnx_symbol(o, o->file->output[i]->name);
+        struct tt_value *v;
 
-        if (!v || v->kind != TT_RESULT)
+        if (s->node < 0)
             return tt_fail(err, TT_EUNSUPPORTED, "output '%s' is %s, not the result of a node",
-                           s->name, v && v->kind == TT_INPUT ? "an input" : "a constant");
+                           s->name, s->input ? "an input" : "a constant");
+        if ((s->value < 0 || o->draft.values[s->value].kind != TT_RESULT) && copy_output(o, s, err))
+            return tt_fail_in(err, "output '%s'", s->name);
+        v = &o->draft.values[s->value];
         for (int k = 0; k < o->draft.noutputs; k++)
             if (o->draft.outputs[k] == s->value)
                 return tt_fail(err, TT_EUNSUPPORTED, "outputs '%s' and '%s' are the same value",

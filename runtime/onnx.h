@@ -90,6 +90,9 @@ TT_MUST_CHECK enum tt_code tt_onnx_run_op(struct tt_onnx_reading *r, const struc
 /* Have s as a weight or as integers: an initializer becomes one when it is first needed. */
 TT_MUST_CHECK enum tt_code tt_onnx_load(struct tt_onnx_reading *r, struct tt_symbol *s);
 
+/* Have s, which was loaded, as a value of the draft: integers become a constant like any other. */
+TT_MUST_CHECK enum tt_code tt_onnx_number_weight(struct tt_onnx_reading *r, struct tt_symbol *s);
+
 /* Fail unless there are min to max operands, the first min of them given. */
 TT_MUST_CHECK enum tt_code tt_onnx_need(struct tt_onnx_reading *r, int min, int max);
 

@@ -14,7 +14,7 @@
 #include "runtime/onnx_tensor.h"
 #include "runtime/proto.h"
 
-#define OPSET_MIN 9
+#define OPSET_MIN 1
 #define OPSET_MAX 21
 
 /* What the file may take while it is read, beside long raw_data: a node of 100 bytes becomes some

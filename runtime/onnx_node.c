@@ -192,28 +192,24 @@ static enum tt_code check_size(struct tt_onnx_reading *r, int i)
     return TT_OK;
 }
 
-/* Integers that the model computes with: a constant like any other. */
-static enum tt_code as_weight(struct tt_onnx_reading *r, int i)
+enum tt_code tt_onnx_number_weight(struct tt_onnx_reading *r, struct tt_symbol *s)
 {
-    struct tt_symbol *s = r->in[i];
     const struct tt_ints *v = s->ints;
     float *x;
 
     if (s->value >= 0)
         return TT_OK;
     if (tt_ints_fixed(v, s->name, r->err))
-        return tt_fail_in(r->err, "operand %d", i);
+        return r->err->code;
     if (!v->n)
-        return tt_fail(r->err, TT_ESHAPE, "operand %d, '%s', has no elements", i, s->name);
+        return tt_fail(r->err, TT_ESHAPE, "'%s' has no elements", s->name);
     x = TT_NEW(&r->o->model->arena, v->n, float);
     if (!x)
         return no_memory(r);
     for (int64_t k = 0; k < v->n; k++) {
         if (!tt_onnx_exact(v->v[k].a))
-            return tt_fail(r->err, TT_ERANGE,
-                           "operand %d, '%s': element %lld is %lld, want at most "
-                           "2^24",
-                           i, s->name, (long long)k, (long long)v->v[k].a);
+            return tt_fail(r->err, TT_ERANGE, "'%s': element %lld is %lld, want at most 2^24",
+                           s->name, (long long)k, (long long)v->v[k].a);
         x[k] = (float)v->v[k].a;
     }
     return tt_onnx_weight(r->o, s, TT_INTS, v->ndim, v->dim, x, r->err);
@@ -236,8 +232,8 @@ static enum tt_code take_operands(struct tt_onnx_reading *r, const struct tt_op 
                 return r->err->code;
             continue;
         }
-        if (as_weight(r, i))
-            return r->err->code;
+        if (tt_onnx_number_weight(r, r->in[i]))
+            return tt_fail_in(r->err, "operand %d", i);
         in[i] = r->in[i]->value;
         if (op->known & 1u << i && !r->o->probes[in[i]].data)
             return tt_fail(r->err, TT_EUNSUPPORTED,

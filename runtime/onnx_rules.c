@@ -274,6 +274,8 @@ static enum tt_code run_dropout(struct tt_onnx_reading *r)
         return r->err->code;
     take(r, "ratio");
     take(r, "seed");
+    if (r->o->opset < 7 && !tt_attr_int(&r->attrs, "is_test", 0))
+        return tt_fail(r->err, TT_EUNSUPPORTED, "is_test is not 1: exported in training mode");
     training = r->nin > 2 && r->in[2] ? r->in[2]->ints : NULL;
     if (tt_attrs_done(&r->attrs, r->err))
         return r->err->code;

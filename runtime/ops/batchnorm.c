@@ -29,6 +29,8 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
         return tt_fail(err, TT_EUNSUPPORTED,
                        "exported in training mode; export with model.eval(), so that the running "
                        "statistics are used");
+    if (a->opset < 7 && !tt_attr_int(a, "is_test", 0))
+        return tt_fail(err, TT_EUNSUPPORTED, "is_test is not 1: exported in training mode");
     (void)tt_attr_int(a, "spatial", 1);
     return b->epsilon >= 0 ? TT_OK : tt_fail(err, TT_ERANGE, "epsilon is %g", (double)b->epsilon);
 }
@@ -203,7 +205,7 @@ const struct tt_op tt_op_batchnorm = {
     .name = "BatchNormalization",
     .min_in = 5,
     .max_in = 5,
-    .opset = 7,
+    .opset = 6,
     .source = "Ioffe and Szegedy 2015, algorithm 1; ONNX BatchNormalization-15",
     .attr_size = sizeof(struct attr),
     .layout = TT_WANTS_LAST,

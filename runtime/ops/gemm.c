@@ -21,6 +21,8 @@ static enum tt_code read_gemm(struct tt_attrs *a, void *attr, struct tt_err *err
     g->beta = tt_attr_float(a, "beta", 1);
     g->ta = tt_attr_int(a, "transA", 0) != 0;
     g->tb = tt_attr_int(a, "transB", 0) != 0;
+    if (a->opset < 7)
+        (void)tt_attr_int(a, "broadcast", 0); // c is broadcast where it has to be
     return TT_OK;
 }
 
@@ -116,7 +118,7 @@ const struct tt_op tt_op_gemm = {
     .name = "Gemm",
     .min_in = 2,
     .max_in = 3,
-    .opset = 7,
+    .opset = 6,
     .source = "ONNX Gemm-13",
     .attr_size = sizeof(struct gemm),
     .layout = TT_WANTS_PLAIN,

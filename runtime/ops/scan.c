@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* CumSum, and Trilu: the sums up to each element, and what is above or below a diagonal. */
+/* CumSum, the sums up to each element; Trilu, what is above or below a diagonal; Range. */
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -155,4 +156,42 @@ const struct tt_op tt_op_trilu = {
     .shape = shape_trilu,
     .forward = forward_trilu,
     .backward = backward_trilu,
+};
+
+/* ---- Range: of numbers that are known; integers are folded ------------------------------------
+ */
+
+static enum tt_code shape_range(struct tt_node *n, struct tt_err *err)
+{
+    double count;
+
+    for (int k = 0; k < 3; k++)
+        if (tt_len(n->in[k]) != 1)
+            return tt_fail(err, TT_ESHAPE, "operand %d has %lld elements, want 1", k,
+                           (long long)tt_len(n->in[k]));
+    count = ceil(((double)*n->in[1]->x - (double)*n->in[0]->x) / (double)*n->in[2]->x);
+    if (!(count >= 1 && count < 0x1p31))
+        return tt_fail(err, TT_ERANGE, "a range from %g to %g in steps of %g", (double)*n->in[0]->x,
+                       (double)*n->in[1]->x, (double)*n->in[2]->x);
+    n->out->ndim = 1;
+    n->out->dim[0] = (int64_t)count;
+    return TT_OK;
+}
+
+static void forward_range(struct tt_node *n)
+{
+    for (int64_t i = 0; i < n->out->dim[0]; i++)
+        n->out->x[i] = (float)((double)*n->in[0]->x + (double)i * (double)*n->in[2]->x);
+}
+
+const struct tt_op tt_op_range = {
+    .name = "Range",
+    .min_in = 3,
+    .max_in = 3,
+    .known = 1u << 0 | 1u << 1 | 1u << 2,
+    .opset = 11,
+    .source = "ONNX Range-11",
+    .layout = TT_WANTS_PLAIN,
+    .shape = shape_range,
+    .forward = forward_range,
 };

@@ -219,12 +219,8 @@ const struct tt_op tt_op_topk = {
 
 static enum tt_code read_onehot(struct tt_attrs *a, void *attr, struct tt_err *err)
 {
-    struct attr *t = (struct attr *)attr;
-
-    *t = (struct attr){.axis = tt_attr_int(a, "axis", -1)};
-    if (!a->ints[1] || a->ints[1]->n != 1 || a->ints[1]->v[0].b || a->ints[1]->v[0].a < 1)
-        return tt_fail(err, TT_EUNSUPPORTED, "the depth is not one number above 0");
-    t->k = a->ints[1]->v[0].a;
+    (void)err;
+    *(struct attr *)attr = (struct attr){.axis = tt_attr_int(a, "axis", -1)};
     return TT_OK;
 }
 
@@ -237,11 +233,13 @@ static enum tt_code shape_onehot(struct tt_node *n, struct tt_err *err)
     if (axis < 0 || axis > x->ndim || x->ndim == TT_MAXDIM)
         return tt_fail(err, TT_ERANGE, "axis %lld of %d dimensions and one more",
                        (long long)t->axis, x->ndim);
+    if (tt_len(n->in[1]) != 1 || !(*n->in[1]->x >= 1 && *n->in[1]->x < 0x1p24f))
+        return tt_fail(err, TT_ERANGE, "the depth is not one number from 1 to 2^24");
     if (tt_len(n->in[2]) != 2)
         return tt_fail(err, TT_ESHAPE, "%lld values, want 2", (long long)tt_len(n->in[2]));
     n->out->ndim = x->ndim + 1;
     for (int i = 0; i <= x->ndim; i++)
-        n->out->dim[i] = i == axis ? t->k : x->dim[i - (i > axis)];
+        n->out->dim[i] = i == axis ? (int64_t)*n->in[1]->x : x->dim[i - (i > axis)];
     n->out->dtype = n->in[2]->dtype;
     return TT_OK;
 }
@@ -256,7 +254,7 @@ static void forward_onehot(struct tt_node *n)
         float *y = n->out->x + i / r.inner * r.len * r.inner + i % r.inner;
         float at = n->in[0]->x[i];
 
-        at += at < 0 ? (float)t->k : 0;
+        at += at < 0 ? (float)r.len : 0;
         for (int64_t j = 0; j < r.len; j++)
             y[j * r.inner] = n->in[2]->x[at >= (float)j && at < (float)(j + 1)];
     }
@@ -266,7 +264,7 @@ const struct tt_op tt_op_onehot = {
     .name = "OneHot",
     .min_in = 3,
     .max_in = 3,
-    .ints = 1u << 1,
+    .known = 1u << 1,
     .opset = 9,
     .source = "ONNX OneHot-11",
     .attr_size = sizeof(struct attr),
