@@ -114,6 +114,13 @@ def windows():
              pads=[1, 0, 2, 1], output_padding=[1, 2], dilations=[2, 1])
         case("convtranspose_1d_%d" % group, "ConvTranspose", {"x": (2, ci, 9)}, 17,
              {"w": (ci, co // group, 4)}, group=group, strides=[2], pads=[1, 1])
+    for group, (ci, co) in ((1, (3, 5)), (2, (4, 6)), (4, (4, 8))):
+        w = {"w": (co, ci // group, 3), "b": (co,)}
+        case("conv_1d_%d" % group, "Conv", {"x": (2, ci, 12)}, 17, w, group=group, strides=[2],
+             pads=[1, 2], dilations=[2])
+        for pad in ("SAME_UPPER", "SAME_LOWER", "VALID"):
+            case("conv_1d_%d_%s" % (group, pad.lower()), "Conv", {"x": (2, ci, 12)}, 17, w,
+                 group=group, strides=[3], auto_pad=pad)
     for op in ("MaxPool", "AveragePool", "LpPool"):
         for n in (1, 2, 3):
             more = {} if op == "LpPool" else {"ceil_mode": 1}

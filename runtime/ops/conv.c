@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Two-dimensional convolution as an implicit matrix product: for each tap of the kernel, rows
+ * Convolution over one or two dimensions (one is two of which the first has size 1) as an implicit
+ * matrix product: for each tap of the kernel, rows
  * are pixels, read where they lie, and columns are output channels, packed in panels.  A table
  * of offsets, made once, says where the pixel of each tap is, or that it is padding.  The
  * gradient to the input is the same product with the kernel turned: the pixels of the input
@@ -49,18 +50,21 @@ static void measure(const struct tt_node *n, struct geometry *g)
 {
     const struct attr *a = (const struct attr *)n->attr;
     const struct tt_tensor *x = n->in[0], *w = n->in[1];
+    int space = x->ndim - 2;
+    struct tt_window window = tt_window_of(&a->window, space);
 
     *g = (struct geometry){.C = x->dim[1], .O = w->dim[0], .groups = a->groups};
     g->Cg = w->dim[1];
     g->Og = g->O / g->groups;
-    for (int i = 0; i < 2; i++) {
+    g->H[0] = g->K[0] = g->OH[0] = g->stride[0] = g->dilation[0] = 1;
+    for (int d = 0, i = 2 - space; d < space; d++, i++) {
         int64_t after;
 
-        g->H[i] = x->dim[2 + i];
-        g->K[i] = w->dim[2 + i];
-        g->stride[i] = a->window.stride[i];
-        g->dilation[i] = a->window.dilation[i];
-        g->OH[i] = tt_window_places(&a->window, i, g->K[i], g->H[i], &g->pad[i], &after);
+        g->H[i] = x->dim[2 + d];
+        g->K[i] = w->dim[2 + d];
+        g->stride[i] = window.stride[d];
+        g->dilation[i] = window.dilation[d];
+        g->OH[i] = tt_window_places(&window, d, g->K[i], g->H[i], &g->pad[i], &after);
     }
     g->taps = g->K[0] * g->K[1];
     g->panels = (g->Og + TT_NR - 1) / TT_NR;
@@ -113,10 +117,15 @@ static enum tt_code check(const struct tt_node *n, struct tt_err *err)
     const struct attr *a = (const struct attr *)n->attr;
     const struct tt_tensor *x = n->in[0], *w = n->in[1], *b = n->in[2];
 
-    if (x->ndim != 4 || w->ndim != 4)
-        return tt_fail(err, TT_EUNSUPPORTED, "input '%s' has %d dimensions, want 4 [N, C, H, W]",
-                       x->name, x->ndim);
-    for (int i = 0; i < 4; i++)
+    if (x->ndim != 3 && x->ndim != 4)
+        return tt_fail(err, TT_EUNSUPPORTED,
+                       "input '%s' has %d dimensions, want 3 [N, C, W] or 4 [N, C, H, W]", x->name,
+                       x->ndim);
+    if (w->ndim != x->ndim || (a->window.n && a->window.n != x->ndim - 2))
+        return tt_fail(err, TT_ESHAPE,
+                       "input '%s' has %d dimensions, weight '%s' %d, its attributes are for %d",
+                       x->name, x->ndim, w->name, w->ndim, a->window.n ? a->window.n + 2 : x->ndim);
+    for (int i = 0; i < x->ndim; i++)
         if (x->dim[i] < 1 || w->dim[i] < 1)
             return tt_fail(err, TT_ESHAPE, "input or weight is empty");
     if (w->dim[1] * a->groups != x->dim[1] || w->dim[0] % a->groups)
@@ -124,7 +133,7 @@ static enum tt_code check(const struct tt_node *n, struct tt_err *err)
                        "input '%s' has %lld channels, weight '%s' wants %lld in %lld groups",
                        x->name, (long long)x->dim[1], w->name, (long long)w->dim[1] * a->groups,
                        (long long)a->groups);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < a->window.n; i++)
         if (a->window.kernel[i] && a->window.kernel[i] != w->dim[2 + i])
             return tt_fail(err, TT_ESHAPE, "kernel_shape says %lld, weight '%s' has %lld",
                            (long long)a->window.kernel[i], w->name, (long long)w->dim[2 + i]);
@@ -147,11 +156,11 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     if (g.taps > 4096 / TT_MAX_MR)
         return tt_fail(err, TT_EUNSUPPORTED, "a kernel of %lldx%lld, want at most %d taps",
                        (long long)g.K[0], (long long)g.K[1], 4096 / TT_MAX_MR);
-    n->out->ndim = 4;
+    n->out->ndim = n->in[0]->ndim;
     n->out->dim[0] = n->in[0]->dim[0];
     n->out->dim[1] = g.O;
-    n->out->dim[2] = g.OH[0];
-    n->out->dim[3] = g.OH[1];
+    for (int i = 2; i < n->out->ndim; i++)
+        n->out->dim[i] = g.OH[i - n->out->ndim + 2];
     n->nkept = MARKS + g.table + g.packed;
     n->nkept_back = g.table_back + (g.winograd ? 0 : g.H[0] * g.H[1]) + g.packed_back;
     n->nsaved[0] = g.C > g.O ? g.C : g.O; // zeros, what padding reads
@@ -460,7 +469,7 @@ const struct tt_op tt_op_conv = {
     .min_in = 2,
     .max_in = 3,
     .opset = 1,
-    .source = "ONNX Conv-11, two spatial dimensions",
+    .source = "ONNX Conv-11, one or two spatial dimensions",
     .attr_size = sizeof(struct attr),
     .layout = TT_WANTS_LAST,
     .read = read_attr,

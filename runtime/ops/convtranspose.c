@@ -44,7 +44,7 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
     struct attr *t = (struct attr *)attr;
 
     t->group = tt_attr_int(a, "group", 1);
-    if (tt_window_read_any(a, &t->window, err) ||
+    if (tt_window_read(a, &t->window, err) ||
         read_list(a, "output_padding", &t->nextra, t->extra, err) ||
         read_list(a, "output_shape", &t->nsizes, t->sizes, err))
         return err->code;

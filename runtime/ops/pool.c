@@ -29,7 +29,7 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
     p->columns = tt_attr_int(a, "storage_order", 0) != 0;
     p->p = tt_attr_int(a, "p", 2);
     p->result = a->result;
-    if (tt_window_read_any(a, &p->window, err) != TT_OK)
+    if (tt_window_read(a, &p->window, err) != TT_OK)
         return err->code;
     if (w->n < 1 || p->p < 1)
         return tt_fail(err, TT_ERANGE, "want a kernel_shape, and p of at least 1");

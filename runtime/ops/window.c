@@ -52,12 +52,6 @@ static enum tt_code read_numbers(struct tt_attrs *a, struct tt_window *w, struct
 
 enum tt_code tt_window_read(struct tt_attrs *a, struct tt_window *w, struct tt_err *err)
 {
-    w->n = 2;
-    return read_words(a, w, err) ? err->code : read_numbers(a, w, err);
-}
-
-enum tt_code tt_window_read_any(struct tt_attrs *a, struct tt_window *w, struct tt_err *err)
-{
     static const char *const names[] = {"kernel_shape", "strides", "dilations", "pads"};
     int64_t n = 0, found;
 

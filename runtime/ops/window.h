@@ -19,14 +19,10 @@ struct tt_window {
     bool ceil; // round the number of places up
 };
 
-/* Read kernel_shape, strides, pads, dilations, auto_pad, ceil_mode for two dimensions. */
+/* Read kernel_shape, strides, pads, dilations, auto_pad, ceil_mode for as many dimensions, up to
+ * TT_MAXSPACE, as they have; w->n is 0 when none of them says it, until tt_window_of() does. */
 TT_MUST_CHECK enum tt_code tt_window_read(struct tt_attrs *a, struct tt_window *w,
                                           struct tt_err *err);
-
-/* The same for as many dimensions, up to TT_MAXSPACE, as the attributes have; w->n is 0 when none
- * of them says it, until tt_window_of() does. */
-TT_MUST_CHECK enum tt_code tt_window_read_any(struct tt_attrs *a, struct tt_window *w,
-                                              struct tt_err *err);
 
 /* The window over n dimensions: *w, or the default one when its attributes did not say. */
 struct tt_window tt_window_of(const struct tt_window *w, int n);

@@ -16,7 +16,8 @@ static const struct tt_ints to_shape = INTS(list_a), axes = INTS(list_axes),
                             end = INTS(list_end), step = INTS(list_step), pads = INTS(list_pads);
 
 static const int64_t two[] = {2, 2}, one_two[] = {1, 2}, pads4[] = {1, 0, 2, 1}, k32[] = {3, 2},
-                     perm[] = {2, 0, 3, 1}, ones4[] = {1, 1, 1, 1}, k22[] = {2, 2};
+                     pads2[] = {2, 1}, three[] = {3}, two_alone[] = {2}, perm[] = {2, 0, 3, 1},
+                     ones4[] = {1, 1, 1, 1}, k22[] = {2, 2};
 
 const struct gradcase tt_grad_common[] = {
     {"Add", "same shape", 2, {{3, 2, 3, 5}, {3, 2, 3, 5}}},
@@ -38,6 +39,21 @@ const struct gradcase tt_grad_common[] = {
      {AINTS("pads", pads4), AINTS("strides", two), AINTS("dilations", one_two)}},
     {"Conv", "2 groups", 2, {{4, 2, 6, 5, 4}, {4, 8, 3, 3, 2}}, {AINT("group", 2)}},
     {"Conv", "1x1, stride 2", 2, {{4, 2, 18, 5, 4}, {4, 4, 18, 1, 1}}, {AINTS("strides", two)}},
+    {"Conv",
+     "one dimension, odd pads, dilated",
+     3,
+     {{3, 2, 3, 11}, {3, 17, 3, 3}, {1, 17}},
+     {AINTS("pads", pads2), AINTS("dilations", two_alone)}},
+    {"Conv",
+     "one dimension, stride 3, 2 groups, same padding",
+     3,
+     {{3, 2, 6, 13}, {3, 4, 3, 5}, {1, 4}},
+     {AINTS("strides", three), AINT("group", 2), ASTR("auto_pad", "SAME_UPPER")}},
+    {"Conv",
+     "one dimension, each channel its own",
+     2,
+     {{3, 2, 5, 9}, {3, 5, 1, 4}},
+     {AINT("group", 5)}},
     {"BatchNormalization",
      "source statistics",
      5,
