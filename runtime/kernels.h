@@ -17,23 +17,31 @@
 #define TT_WINO_A   0.625f // Winograd's points are 0, +-A, +-B and infinity
 #define TT_WINO_B   1.5f
 
+/* What becomes of a product before it is stored: y = clamp(scale[j] product + shift[j] (+ y)). */
+struct tt_finish {
+    const float *scale, *shift; // one for each column; NULL: 1, 0
+    bool add;                   // to what is in y
+    bool clamp;                 // to low..high; NaN passes through
+    float low, high;
+};
+
 struct tt_kernels {
     const char *name;
     int mr; // rows of a tile
 
     /* One tile of an implicit matrix product: for r < mr, j < nr
-     *   c[r][j] (+)= bias[j] + sum over t < taps, k < K of a[t * MR + r][k] b[(t K + k) NR + j]
-     * a has MR pointers a tap, those from mr on valid to read.  bias may be NULL. */
+     *   c[r][j] = sum over t < taps, k < K of a[t * MR + r][k] b[(t K + k) NR + j], finished;
+     * f NULL: as it is.  a has MR pointers a tap, those from mr on valid to read. */
     void (*tile)(float *const *c, int mr, int nr, const float *const *a, int taps, int64_t K,
-                 const float *b, const float *bias, bool add);
+                 const float *b, const struct tt_finish *f);
 
     /* Winograd's transforms of F(4x4, 3x3), runtime/ops/winograd.h; C a multiple of 16.
      * in: v[i * step + c], i < 36, from the 6x6 pixels at px[i][c].
-     * out: the 4x4 pixels at py[i][c] (+)= bias[c] + those of m[i * step + c]; a pixel whose py is
-     * NULL is left out; bias may be NULL. */
+     * out: the 4x4 pixels at py[i][c] from m[i * step + c], finished; a pixel whose py is NULL is
+     * left out. */
     void (*winograd_in)(float *v, int64_t step, const float *const *px, int64_t C);
-    void (*winograd_out)(float *const *py, const float *m, int64_t step, const float *bias,
-                         int64_t C, bool add);
+    void (*winograd_out)(float *const *py, const float *m, int64_t step, int64_t C,
+                         const struct tt_finish *f);
 
     /* x [R, C]: sum[c] = sum of x, dev[c] = sum of (x - mean of these R rows)^2; R <= TT_BN_CHUNK
      */

@@ -207,15 +207,15 @@ static void run_winograd(struct tt_node *n, const struct geometry *g, bool back)
     int64_t share = tt_winograd_nscratch(g->C, g->O);
     int threads = omp_get_max_threads();
     float *weights = back ? at_packed_back(n, g) : at_packed(n, g), *done = n->kept + 2 * back + 1;
-    struct tt_winograd w = {.images = n->in[0]->dim[0],
-                            .C = back ? g->O : g->C,
-                            .O = back ? g->C : g->O,
-                            .x = back ? n->out->g : n->in[0]->x,
-                            .y = back ? n->in[0]->g : n->out->x,
-                            .weights = weights,
-                            .bias = back || !n->in[2] ? NULL : n->in[2]->x,
-                            .zeros = n->saved[0],
-                            .add = back && n->add[0]};
+    struct tt_winograd w = {
+        .images = n->in[0]->dim[0],
+        .C = back ? g->O : g->C,
+        .O = back ? g->C : g->O,
+        .x = back ? n->out->g : n->in[0]->x,
+        .y = back ? n->in[0]->g : n->out->x,
+        .weights = weights,
+        .zeros = n->saved[0],
+        .finish = {.shift = back || !n->in[2] ? NULL : n->in[2]->x, .add = back && n->add[0]}};
 
     for (int i = 0; i < 2; i++) {
         w.H[i] = back ? g->OH[i] : g->H[i];
@@ -263,7 +263,7 @@ static void forward(struct tt_node *n)
             .y_image = g.OH[0] * g.OH[1] * g.O,
             .y_pixel = g.O,
             .packed = at_packed(n, &g) + i * g.panels * TT_NR * g.taps * g.Cg,
-            .bias = n->in[2] ? n->in[2]->x + i * g.Og : NULL,
+            .finish = {.shift = n->in[2] ? n->in[2]->x + i * g.Og : NULL},
         });
 }
 
@@ -367,7 +367,7 @@ static void run_phase(struct tt_node *n, const struct geometry *g, const int64_t
             .y_image = g->H[0] * g->H[1] * g->C,
             .y_pixel = g->C,
             .packed = packed + i * g->panels_back * TT_NR * nh * nw * g->Og,
-            .add = n->add[0],
+            .finish = {.add = n->add[0]},
         });
     *pixels_done += pixels;
     *table_done += pixels * nh * nw;

@@ -3,8 +3,6 @@
 
 #include <stddef.h>
 
-#include "runtime/kernels.h"
-
 #define POINTERS  4096 // of one group of tiles, on the stack
 #define MAX_TILES 64   // in a group: they share each panel while it is in the cache
 
@@ -36,6 +34,10 @@ static void run_tiles(const struct tt_taps *p, const struct tt_kernels *k, int64
     for (int64_t j = 0; j < p->N; j += TT_NR) {
         const float *b = p->packed + j * p->taps * p->K;
         int nr = p->N - j < TT_NR ? (int)(p->N - j) : TT_NR;
+        struct tt_finish f = p->finish;
+
+        f.scale = f.scale ? f.scale + j : NULL;
+        f.shift = f.shift ? f.shift + j : NULL;
 
         for (int64_t i = 0; i < tiles; i++) {
             int64_t left = count - i * k->mr;
@@ -43,7 +45,7 @@ static void run_tiles(const struct tt_taps *p, const struct tt_kernels *k, int64
             for (int r = 0; r < k->mr; r++)
                 c[r] = to[i * k->mr + r] + j;
             k->tile(c, left < k->mr ? (int)left : k->mr, nr, from + i * row_taps, p->taps, p->K, b,
-                    p->bias ? p->bias + j : NULL, p->add);
+                    &f);
         }
     }
 }

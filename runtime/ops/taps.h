@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/kernels.h"
+
 /* One implicit product: rows of pixels, the same for every image and group. */
 struct tt_taps {
     int64_t images, pixels; // of each image
@@ -16,8 +18,8 @@ struct tt_taps {
     int64_t x_image, x_pixel; // floats between images, pixels
     float *y;
     int64_t y_image, y_pixel;
-    const float *packed, *bias; // [panel][tap][K][TT_NR]
-    bool add;
+    const float *packed;     // [panel][tap][K][TT_NR]
+    struct tt_finish finish; // of y
 };
 
 void tt_taps_run(const struct tt_taps *p);

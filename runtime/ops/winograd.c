@@ -3,8 +3,6 @@
 
 #include <stddef.h>
 
-#include "runtime/kernels.h"
-
 #define POINTS    36                // of a transformed tile
 #define BLOCK     ((int64_t)138240) // floats of transformed tiles: what stays in a second-level cache
 #define MIN_TILES 12
@@ -130,7 +128,7 @@ static void transform_out(const struct work *s, int64_t tile, const float *m, in
         py[i] = h < w->OH[0] && c < w->OH[1] ? w->y + ((image * w->OH[0] + h) * w->OH[1] + c) * w->O
                                              : NULL;
     }
-    s->k->winograd_out(py, m + index * w->O, tiles * w->O, w->bias, w->O, w->add);
+    s->k->winograd_out(py, m + index * w->O, tiles * w->O, w->O, &w->finish);
 }
 
 /* One of the 36 products: m [tiles, O] = v [tiles, C] u [C, O] */
@@ -154,7 +152,7 @@ static void multiply(const struct work *s, int64_t point, const float *v, float 
                 a[r] = v + row * w->C;
                 c[r] = m + row * w->O + o;
             }
-            s->k->tile(c, left < mr ? (int)left : mr, TT_NR, a, 1, w->C, u + o * w->C, NULL, false);
+            s->k->tile(c, left < mr ? (int)left : mr, TT_NR, a, 1, w->C, u + o * w->C, NULL);
         }
 }
 

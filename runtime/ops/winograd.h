@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/kernels.h"
+
 /*
  * A convolution by a 3x3 kernel at stride 1 with a quarter of the multiplications: 4x4 pixels of
  * the result at a time are Y = A' [(G g G') * (B' d B)] A from 6x6 pixels of the input (Lavin and
@@ -18,9 +20,8 @@ struct tt_winograd {
     const float *x;                      // [images, H, W, C]
     float *y;                            // [images, OH, OW, O]
     const float *weights;                // by tt_winograd_weights()
-    const float *bias;                   // [O]; or NULL
     const float *zeros;                  // [C], what padding reads
-    bool add;                            // to what is in y
+    struct tt_finish finish;             // of y
 };
 
 /* Whether it may take that convolution, and takes fewer multiplications. */

@@ -14,7 +14,8 @@ static float draw(int i)
 static void a_tile_is_the_sum_over_taps_and_depth(void **state)
 {
     enum { TAPS = 3, K = 5 };
-    float a[TAPS][TT_MAX_MR][K], b[TAPS * K * TT_NR], bias[TT_NR], c[TT_MAX_MR][TT_NR + 2];
+    float a[TAPS][TT_MAX_MR][K], b[TAPS * K * TT_NR], bias[TT_NR], scale[TT_NR],
+        c[TT_MAX_MR][TT_NR + 2];
     const float *from[TAPS * TT_MAX_MR];
     float *to[TT_MAX_MR];
 
@@ -23,12 +24,20 @@ static void a_tile_is_the_sum_over_taps_and_depth(void **state)
         (&a[0][0][0])[i] = draw(i);
     for (int i = 0; i < TAPS * K * TT_NR; i++)
         b[i] = draw(3 * i);
-    for (int j = 0; j < TT_NR; j++)
+    for (int j = 0; j < TT_NR; j++) {
         bias[j] = draw(5 * j);
+        scale[j] = 1 + draw(9 * j) / 2;
+    }
     for (const struct tt_kernels *const *k = tt_kernels_all(); *k; k++)
         for (int mr = 1; mr <= (*k)->mr; mr++)
             for (int nr = 1; nr <= TT_NR; nr += 5) {
-                bool add = (mr + nr) % 2;
+                bool add = (mr + nr) % 2, clamp = nr > 8;
+                const struct tt_finish f = {.scale = add ? NULL : scale,
+                                            .shift = add ? NULL : bias,
+                                            .add = add,
+                                            .clamp = clamp,
+                                            .low = -.5f,
+                                            .high = 8.75f};
 
                 for (int t = 0; t < TAPS; t++)
                     for (int r = 0; r < (*k)->mr; r++)
@@ -37,14 +46,17 @@ static void a_tile_is_the_sum_over_taps_and_depth(void **state)
                     to[r] = c[r];
                 for (int i = 0; i < TT_MAX_MR * (TT_NR + 2); i++)
                     (&c[0][0])[i] = 9;
-                (*k)->tile(to, mr, nr, from, TAPS, K, b, add ? NULL : bias, add);
+                (*k)->tile(to, mr, nr, from, TAPS, K, b, &f);
                 for (int r = 0; r < TT_MAX_MR; r++)
                     for (int j = 0; j < TT_NR + 2; j++) {
-                        double want = add ? 9 : bias[j % TT_NR];
+                        double want = 0;
 
                         for (int t = 0; t < TAPS; t++)
                             for (int d = 0; d < K; d++)
                                 want += (double)a[t][r][d] * b[(t * K + d) * TT_NR + j % TT_NR];
+                        want = add ? 9 + want : want * scale[j % TT_NR] + bias[j % TT_NR];
+                        if (clamp)
+                            want = fmin(fmax(want, (double)f.low), (double)f.high);
                         /* what lies outside of the tile is left alone */
                         assert_close(c[r][j], r < mr && j < nr ? want : 9, 1e-5, 1e-5);
                     }

@@ -78,7 +78,10 @@ static double worst(const struct tt_winograd *g, const float *w, bool turned)
                     int64_t at[4] = {b, h, c, o};
                     double size, want = formula(g, w, turned, at, &size), e;
 
-                    want += (g->bias ? g->bias[o] : 0) + (g->add ? 5 : 0);
+                    want *= g->finish.scale ? g->finish.scale[o] : 1;
+                    want += (g->finish.shift ? g->finish.shift[o] : 0) + (g->finish.add ? 5 : 0);
+                    if (g->finish.clamp)
+                        want = fmin(fmax(want, (double)g->finish.low), (double)g->finish.high);
                     e = fabs(g->y[((b * g->OH[0] + h) * g->OH[1] + c) * g->O + o] - want);
                     e /= size + 1;
                     if (!(e <= bad))
@@ -94,7 +97,7 @@ static void run(struct tt_winograd *g, int threads)
 
     g->y = drawn(n + 1);
     for (int64_t i = 0; i < n; i++)
-        g->y[i] = g->add ? 5 : NAN;
+        g->y[i] = g->finish.add ? 5 : NAN;
     g->y[n] = 9;
     tt_winograd_run(g, scratch, threads);
     assert_true(g->y[n] == 9);
@@ -134,8 +137,12 @@ static void it_is_the_convolution_within_a_bound(void **state)
             float *w = drawn(9 * g.C * g.O), *u = drawn(tt_winograd_nweights(g.C, g.O));
 
             g.weights = u;
-            g.bias = turned ? NULL : drawn(g.O);
-            g.add = i % 2 != turned;
+            g.finish.scale = turned ? drawn(g.O) : NULL;
+            g.finish.shift = turned ? NULL : drawn(g.O);
+            g.finish.add = i % 2 != turned;
+            g.finish.clamp = i % 3 == 1;
+            g.finish.low = -1;
+            g.finish.high = 5.5f;
             if (turned)
                 tt_winograd_weights(u, w, g.O, g.C, true);
             else
