@@ -57,14 +57,22 @@ static void find_last_uses(struct tt_program *p)
             p->tensors[t].last = forever(p);
 }
 
+/* Whether the values of both lie in the same order.  What is broadcast may have fewer dimensions
+ * than the result and as many elements; channels last, it lies in another order then. */
+static bool same_order(const struct tt_tensor *a, const struct tt_tensor *b)
+{
+    return tt_len(a) == tt_len(b) && a->layout == b->layout &&
+           (a->layout == TT_PLAIN || a->ndim == b->ndim);
+}
+
 /* A node may write over operand 0 when nothing reads its storage afterwards. */
 static bool may_overwrite(const struct tt_program *p, int i)
 {
     const struct tt_pnode *n = &p->nodes[i];
     const struct tt_ptensor *from = &p->tensors[n->in[0]], *to = &p->tensors[n->out];
 
-    if (!n->n.op->inplace || from->xstore < 0 || tt_len(&from->t) != tt_len(&to->t) ||
-        from->t.layout != to->t.layout || p->slots[from->xstore].last > i)
+    if (!n->n.op->inplace || from->xstore < 0 || !same_order(&from->t, &to->t) ||
+        p->slots[from->xstore].last > i)
         return false;
     for (int k = 1; k < n->n.nin; k++) // an operand that lies there too would be destroyed
         if (n->in[k] >= 0 && p->tensors[n->in[k]].xstore == from->xstore)
@@ -117,7 +125,7 @@ static void store_gradients(struct tt_program *p)
                 continue;
             last = t->wanted || t->node < 0 ? forever(p) : 2 * p->nnodes - 1 - t->node;
             if (k == 0 && !n->n.add[0] && (n->alias || n->n.op->inplace) && !out->wanted &&
-                tt_len(&t->t) == tt_len(&out->t) && t->t.layout == out->t.layout) {
+                same_order(&t->t, &out->t)) {
                 t->gstore = out->gstore;
                 n->galias = true;
                 stretch(&p->slots[t->gstore], now, last);

@@ -260,6 +260,90 @@ static void an_operator_without_gradient_is_named_when_one_is_needed(void **stat
     assert_contains(err.msg, "node 'step': operator 'Relu' passes no gradient back");
 }
 
+/* A node without attributes of operands that are given. */
+static int apply(struct tt_graph *g, const char *op, int nin, const int *in)
+{
+    const struct tt_op *o = tt_op_find(op);
+    struct tt_attrs attrs = {.arena = &arena, .opset = 17, .nin = nin, .nresults = 1};
+    void *attr = tt_arena_alloc(&arena, 1, o->attr_size + 1);
+    struct tt_err err;
+
+    if (o->read)
+        assert_int_equal(o->read(&attrs, attr, &err), TT_OK);
+    return tt_graph_node(g, o, op, attr, nin, in, op);
+}
+
+/* A sum of two convolutions' results, of which the first gains a dimension by it. */
+static struct tt_program *widened_sum(struct tt_graph *g, int x[2], int *weight, int *sum, int *h)
+{
+    static const int64_t dim[2][4] = {{2, 3, 4}, {1, 2, 3, 4}},
+                         wdim[2][4] = {{3, 3, 1}, {2, 2, 1, 1}};
+    static const float eye[2][9] = {{1, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 0, 0, 1}};
+    struct tt_program_spec spec = {.graph = g,
+                                   .limit = 1,
+                                   .outputs = sum,
+                                   .noutputs = 1,
+                                   .wanted = weight,
+                                   .nwanted = 1,
+                                   .variable = weight,
+                                   .nvariable = 1};
+    struct tt_program *p;
+    struct tt_err err;
+    int convs[2], flat;
+
+    tt_graph_init(g, &arena);
+    for (int i = 0; i < 2; i++) {
+        int in[2];
+
+        x[i] = in[0] = tt_graph_input(g, "x", 3 + i, dim[i]);
+        in[1] = tt_graph_weight(g, "w", 3 + i, wdim[i], eye[i]);
+        convs[i] = apply(g, "Conv", 2, in);
+        *weight = i ? *weight : in[1];
+    }
+    *sum = apply(g, "Add", 2, convs);
+    flat = apply(g, "Flatten", 1, sum);
+    *h = spec.loss = apply(g, "tt.Entropy", 1, &flat);
+    if (tt_program_new(&spec, &p, &err) != TT_OK)
+        fail_msg("%s", err.msg);
+    return p;
+}
+
+/* Channels last, both have as many elements and lie in different orders: neither values nor
+ * gradients may share memory. */
+static void what_gains_a_dimension_is_not_overwritten_in_another_order(void **state)
+{
+    struct tt_graph g;
+    struct tt_tensor *t[2];
+    int x[2], weight, sum, h;
+    struct tt_program *p = widened_sum(&g, x, &weight, &sum, &h);
+    float own[9] = {1, 0, 0, 0, 1, 0, 0, 0, 1}, dw[9], unused[9];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        t[i] = tt_program_tensor(p, x[i]);
+        for (int k = 0; k < 24; k++)
+            t[i]->x[k] = (float)(i ? k * k % 7 : k * 5 % 11) / 8;
+    }
+    tt_program_bind(p, weight, own, dw);
+    tt_program_forward(p);
+    for (int k = 0; k < 24; k++)
+        assert_close(tt_program_tensor(p, sum)->x[k], t[0]->x[k] + t[1]->x[k], 0, 1e-6);
+    tt_program_backward(p);
+    tt_program_bind(p, weight, own, unused);
+    for (int k = 0; k < 9; k++) {
+        double at[2];
+
+        for (int i = 0; i < 2; i++) {
+            own[k] += i ? -0.02f : 0.01f;
+            tt_program_forward(p);
+            at[i] = (double)*tt_program_tensor(p, h)->x;
+        }
+        own[k] += 0.01f;
+        assert_close(dw[k], (at[0] - at[1]) / 0.02, 1e-2, 1e-4);
+    }
+    tt_program_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +354,7 @@ int main(void)
         cmocka_unit_test(who_watches_sees_every_node_and_what_it_computes),
         cmocka_unit_test(too_many_rows_are_an_error_that_names_the_limit),
         cmocka_unit_test(an_operator_without_gradient_is_named_when_one_is_needed),
+        cmocka_unit_test(what_gains_a_dimension_is_not_overwritten_in_another_order),
     };
 
     return cmocka_run_group_tests(tests, load, unload);
