@@ -1,22 +1,166 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/ops/product.h"
 
-#include <cblas.h>
+#include <omp.h>
 #include <string.h>
 
-#define SMALL 2e6 // multiplications: from here on one product has work for all threads
+#include "runtime/panels.h"
 
-static CBLAS_TRANSPOSE trans(bool t)
+/*
+ * Blocks: a panel of DEPTH rows and the tile's rows of the left operand lie in the first-level
+ * cache, GROUP such panels and ROWS rows in the second.
+ */
+#define DEPTH 256
+#define GROUP 8
+#define ROWS  384
+#define SMALL 2e6 // multiplications that are not worth a second thread
+#define PACK  16  // rows that could be multiplied in the time that packing takes
+
+static int64_t ceiling(int64_t a, int64_t b)
 {
-    return t ? CblasTrans : CblasNoTrans;
+    return (a + b - 1) / b;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Rows and columns of the result that a thread makes. */
+struct part {
+    int64_t row, row_end, col, col_end;
+};
+
+/* Rows of one block by the panels of one group, which begins at column col; depth at..at + K. */
+static void run_block(const struct tt_product *p, const struct part *s, const float *packed,
+                      int64_t at, int64_t K)
+{
+    const struct tt_panels *kernels = tt_panels();
+    bool last = at + K == p->k;
+
+    for (int64_t j = s->col; j < s->col_end; j += TT_PANEL, packed += TT_PANEL * K)
+        for (int64_t i = s->row; i < s->row_end; i += kernels->mr) {
+            const struct tt_tile t = {
+                .a = p->a + i * p->a_row + at * p->a_col,
+                .a_row = p->a_row,
+                .a_col = p->a_col,
+                .panel = packed,
+                .K = K,
+                .c = p->c + i * p->c_row + j,
+                .c_row = p->c_row,
+                .bias = last && p->bias ? p->bias + j : NULL,
+                .scale = p->scale,
+                .add = at || p->add,
+            };
+
+            kernels->tile(&t, (int)least(kernels->mr, s->row_end - i),
+                          (int)least(TT_PANEL, s->col_end - j));
+        }
+}
+
+static void run_part(const struct tt_product *p, const struct part *s)
+{
+    float packed[GROUP * TT_PANEL * DEPTH];
+    int64_t blocks = p->k ? ceiling(p->k, DEPTH) : 1, depth = ceiling(p->k, blocks);
+
+    for (int64_t at = 0; at == 0 || at < p->k; at += depth ? depth : 1) {
+        int64_t K = least(depth, p->k - at);
+
+        for (int64_t col = s->col; col < s->col_end; col += GROUP * TT_PANEL) {
+            struct part b = {.col = col, .col_end = least(col + GROUP * TT_PANEL, s->col_end)};
+
+            for (int64_t j = col; j < b.col_end; j += TT_PANEL)
+                tt_panels()->pack(packed + (j - col) * K, p->b + at * p->b_row + j * p->b_col,
+                                  p->b_col == 1 ? p->b_row : p->b_col, p->b_col != 1, K,
+                                  (int)least(TT_PANEL, b.col_end - j));
+            for (b.row = s->row; b.row < s->row_end; b.row = b.row_end) {
+                b.row_end = least(b.row + ROWS, s->row_end);
+                run_block(p, &b, packed, at, K);
+            }
+        }
+    }
+}
+
+/* Into how many shares of rows that many threads divide the product; the rest divides columns. */
+static int share_rows(const struct tt_product *p, int threads)
+{
+    int64_t tiles = ceiling(p->m, tt_panels()->mr), panels = ceiling(p->n, TT_PANEL), best = 0;
+    int ret = 1;
+
+    for (int rows = 1; rows <= threads; rows++) {
+        int64_t cost;
+
+        if (threads % rows)
+            continue;
+        cost = (ceiling(tiles, rows) * tt_panels()->mr + PACK) * ceiling(panels, threads / rows);
+        if (rows > 1 && cost >= best)
+            continue;
+        best = cost;
+        ret = rows;
+    }
+    return ret;
+}
+
+/* Share i of n of the units that a length has. */
+static void share(int64_t length, int64_t unit, int64_t i, int64_t n, int64_t *begin, int64_t *end)
+{
+    int64_t units = ceiling(length, unit);
+
+    *begin = least(units * i / n * unit, length);
+    *end = least(units * (i + 1) / n * unit, length);
+}
+
+void tt_product_here(const struct tt_product *p)
+{
+    run_part(p, &(struct part){0, p->m, 0, p->n});
+}
+
+void tt_product_run(const struct tt_product *p)
+{
+    int threads = omp_in_parallel() ? 1 : omp_get_max_threads(), rows;
+
+    if (threads == 1 || (double)p->m * (double)p->n * (double)p->k < SMALL) {
+        tt_product_here(p);
+        return;
+    }
+    rows = share_rows(p, threads);
+#pragma omp parallel for schedule(static)
+    for (int i = 0; i < threads; i++) {
+        struct part s;
+
+        share(p->m, tt_panels()->mr, i % rows, rows, &s.row, &s.row_end);
+        share(p->n, TT_PANEL, i / rows, threads / rows, &s.col, &s.col_end);
+        run_part(p, &s);
+    }
+}
+
+static struct tt_product plain(float *c, const float *a, bool ta, const float *b, bool tb,
+                               int64_t m, int64_t n, int64_t k)
+{
+    return (struct tt_product){
+        .m = m,
+        .n = n,
+        .k = k,
+        .a = a,
+        .b = b,
+        .a_row = ta ? 1 : k,
+        .a_col = ta ? m : 1,
+        .b_row = tb ? 1 : n,
+        .b_col = tb ? k : 1,
+        .c = c,
+        .c_row = n,
+        .scale = 1,
+    };
 }
 
 void tt_product(float *c, const float *a, bool ta, const float *b, bool tb, int64_t m, int64_t n,
                 int64_t k, float scale, float keep)
 {
-    if (m && n)
-        cblas_sgemm(CblasRowMajor, trans(ta), trans(tb), (int)m, (int)n, (int)k, scale, a,
-                    (int)(ta ? m : k), b, (int)(tb ? k : n), keep, c, (int)n);
+    struct tt_product p = plain(c, a, ta, b, tb, m, n, k);
+
+    p.scale = scale;
+    p.add = keep != 0;
+    tt_product_run(&p);
 }
 
 /* Where the matrices of index i are: *c, *a, *b in floats. */
@@ -39,6 +183,7 @@ void tt_products(const struct tt_repeat *r, int nr, float *c, const float *a, bo
     struct tt_repeat own[TT_MAXDIM], shared[TT_MAXDIM];
     int nown = 0, nshared = 0;
     int64_t targets = 1, each = 1;
+    double work = (double)m * (double)n * (double)k;
 
     for (int i = 0; i < nr; i++) {
         if (r[i].sc || r[i].n == 1) {
@@ -49,15 +194,21 @@ void tt_products(const struct tt_repeat *r, int nr, float *c, const float *a, bo
             each *= r[i].n;
         }
     }
-#pragma omp parallel for schedule( \
-    static) if (targets > 1 && ((double)m * (double)n * (double)k < SMALL || targets >= 16))
+    work *= (double)targets * (double)each;
+    /* as many as there are threads, or so many that it does not matter who gets one more */
+    bool spread = targets % omp_get_max_threads() == 0 || targets >= 16;
+#pragma omp parallel for schedule(static) if (spread && work > SMALL)
     for (int64_t t = 0; t < targets; t++) {
         int64_t oc, oa, ob, none, sa, sb;
 
         locate(own, nown, t, &oc, &oa, &ob);
         for (int64_t s = 0; s < each; s++) {
+            struct tt_product p;
+
             locate(shared, nshared, s, &none, &sa, &sb);
-            tt_product(c + oc, a + oa + sa, ta, b + ob + sb, tb, m, n, k, 1, add || s ? 1 : 0);
+            p = plain(c + oc, a + oa + sa, ta, b + ob + sb, tb, m, n, k);
+            p.add = add || s;
+            tt_product_run(&p);
         }
     }
 }
