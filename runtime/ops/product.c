@@ -177,38 +177,58 @@ static void locate(const struct tt_repeat *r, int nr, int64_t i, int64_t *c, int
     }
 }
 
+/* Products that repeat: those with a result of their own, and those that share one. */
+struct repeats {
+    struct tt_repeat own[TT_MAXDIM], shared[TT_MAXDIM];
+    int nown, nshared;
+    int64_t targets, each; // how many of both
+};
+
+/* Those of one target; p: the first of all. */
+static void run_target(const struct repeats *r, const struct tt_product *first, int64_t target)
+{
+    int64_t oc, oa, ob, none, sa, sb;
+
+    locate(r->own, r->nown, target, &oc, &oa, &ob);
+    for (int64_t s = 0; s < r->each; s++) {
+        struct tt_product p = *first;
+
+        locate(r->shared, r->nshared, s, &none, &sa, &sb);
+        p.c += oc;
+        p.a += oa + sa;
+        p.b += ob + sb;
+        p.add = first->add || s;
+        tt_product_run(&p);
+    }
+}
+
 void tt_products(const struct tt_repeat *r, int nr, float *c, const float *a, bool ta,
                  const float *b, bool tb, int64_t m, int64_t n, int64_t k, bool add)
 {
-    struct tt_repeat own[TT_MAXDIM], shared[TT_MAXDIM];
-    int nown = 0, nshared = 0;
-    int64_t targets = 1, each = 1;
+    struct repeats all = {.targets = 1, .each = 1};
+    struct tt_product first = plain(c, a, ta, b, tb, m, n, k);
     double work = (double)m * (double)n * (double)k;
 
+    first.add = add;
     for (int i = 0; i < nr; i++) {
         if (r[i].sc || r[i].n == 1) {
-            own[nown++] = r[i];
-            targets *= r[i].n;
+            all.own[all.nown++] = r[i];
+            all.targets *= r[i].n;
         } else {
-            shared[nshared++] = r[i];
-            each *= r[i].n;
+            all.shared[all.nshared++] = r[i];
+            all.each *= r[i].n;
         }
     }
-    work *= (double)targets * (double)each;
-    /* as many as there are threads, or so many that it does not matter who gets one more */
-    bool spread = targets % omp_get_max_threads() == 0 || targets >= 16;
-#pragma omp parallel for schedule(static) if (spread && work > SMALL)
-    for (int64_t t = 0; t < targets; t++) {
-        int64_t oc, oa, ob, none, sa, sb;
-
-        locate(own, nown, t, &oc, &oa, &ob);
-        for (int64_t s = 0; s < each; s++) {
-            struct tt_product p;
-
-            locate(shared, nshared, s, &none, &sa, &sb);
-            p = plain(c + oc, a + oa + sa, ta, b + ob + sb, tb, m, n, k);
-            p.add = add || s;
-            tt_product_run(&p);
-        }
+    work *= (double)all.targets * (double)all.each;
+    /* As many as there are threads, or so many that it does not matter who gets one more.  Else no
+     * region of OpenMP is entered, not one of one thread either: one inside of it would start
+     * threads anew each time. */
+    if (work > SMALL && (all.targets >= 16 || all.targets % omp_get_max_threads() == 0)) {
+#pragma omp parallel for schedule(static)
+        for (int64_t t = 0; t < all.targets; t++)
+            run_target(&all, &first, t);
+        return;
     }
+    for (int64_t t = 0; t < all.targets; t++)
+        run_target(&all, &first, t);
 }
