@@ -16,6 +16,15 @@
 
 #define TT_WINO_A   0.625f // Winograd's points are 0, +-A, +-B and infinity
 #define TT_WINO_B   1.5f
+#define TT_WINO_RUN 8 // tiles of a row that are transformed together
+
+/* Six rows of pixels: x[i * row + j * pixel] in row i, column j; 0 outside of these ranges. */
+struct tt_winograd_band {
+    const float *x;
+    int64_t row, pixel;
+    int top, bottom;    // rows
+    int64_t first, end; // columns
+};
 
 /* What becomes of a product before it is stored: y = clamp(scale[j] product + shift[j] (+ y)). */
 struct tt_finish {
@@ -35,13 +44,17 @@ struct tt_kernels {
     void (*tile)(float *const *c, int mr, int nr, const float *const *a, int taps, int64_t K,
                  const float *b, const struct tt_finish *f);
 
-    /* Winograd's transforms of F(4x4, 3x3), runtime/ops/winograd.h; C a multiple of 16.
-     * in: v[i * step + c], i < 36, from the 6x6 pixels at px[i][c].
-     * out: the 4x4 pixels at py[i][c] from m[i * step + c], finished; a pixel whose py is NULL is
-     * left out. */
-    void (*winograd_in)(float *v, int64_t step, const float *const *px, int64_t C);
-    void (*winograd_out)(float *const *py, const float *m, int64_t step, int64_t C,
-                         const struct tt_finish *f);
+    /* Winograd's F(4x4, 3x3), runtime/ops/winograd.h; C a multiple of 16.
+     * in: v[i * step + t * tile + c], i < 36, for tiles neighbours t <= TT_WINO_RUN of a row.
+     * product: m [rows, 16] = v [rows, K] u [K, 16], rows of m wide apart.
+     * out: rows x cols pixels y[h * row + w * pixel + c], finished, from m[i * step + t * tile +
+     * c], i < 36, of the (cols + 3) / 4 tiles t of a row; rows <= 4. */
+    void (*winograd_in)(float *v, int64_t step, int64_t tile, const struct tt_winograd_band *b,
+                        int tiles, int64_t C);
+    void (*winograd_product)(float *m, int64_t wide, const float *v, const float *u, int64_t rows,
+                             int64_t K);
+    void (*winograd_out)(float *y, int64_t row, int64_t pixel, int rows, int cols, const float *m,
+                         int64_t step, int64_t tile, int64_t C, const struct tt_finish *f);
 
     /* x [R, C]: sum[c] = sum of x, dev[c] = sum of (x - mean of these R rows)^2; R <= TT_BN_CHUNK
      */

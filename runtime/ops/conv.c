@@ -214,7 +214,6 @@ static void run_winograd(struct tt_node *n, const struct geometry *g, bool back)
         .x = back ? n->out->g : n->in[0]->x,
         .y = back ? n->in[0]->g : n->out->x,
         .weights = weights,
-        .zeros = n->saved[0],
         .finish = {.shift = back || !n->in[2] ? NULL : n->in[2]->x, .add = back && n->add[0]}};
 
     for (int i = 0; i < 2; i++) {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/ops/winograd.h"
 
+#include <omp.h>
 #include <stddef.h>
 
-#define POINTS    36                // of a transformed tile
-#define BLOCK     ((int64_t)138240) // floats of transformed tiles: what stays in a second-level cache
-#define MIN_TILES 12
-#define MAX_TILES 96
-#define FAR_TILES 48 // where not even the fewest fit: they share each read of the weights
+#define POINTS     36    // of a transformed tile
+#define NEAR_TILES 24    // of a block, while the weights are read from a near cache
+#define FAR_TILES  72    // when they are not: more tiles share each read
+#define FAR        40000 // C O from which on they are not
+#define BETWEEN    16 // floats between points, so that they do not all meet in one set of a cache
 
 bool tt_winograd_fits(int64_t C, int64_t O, const int64_t OH[2])
 {
@@ -16,12 +17,10 @@ bool tt_winograd_fits(int64_t C, int64_t O, const int64_t OH[2])
     return C % TT_NR == 0 && O % TT_NR == 0 && 2 * POINTS * tiles <= 9 * OH[0] * OH[1];
 }
 
-/* Tiles of a block: the same on every processor, so that scratch is. */
+/* Tiles of a block, at most: the same on every processor, so that scratch is. */
 static int64_t block_tiles(int64_t C, int64_t O)
 {
-    int64_t tiles = BLOCK / (POINTS * (C + O));
-
-    return tiles < MIN_TILES ? FAR_TILES : tiles > MAX_TILES ? MAX_TILES : tiles;
+    return C * O < FAR ? NEAR_TILES : FAR_TILES;
 }
 
 int64_t tt_winograd_nweights(int64_t C, int64_t O)
@@ -31,7 +30,7 @@ int64_t tt_winograd_nweights(int64_t C, int64_t O)
 
 int64_t tt_winograd_nscratch(int64_t C, int64_t O)
 {
-    return block_tiles(C, O) * POINTS * (C + O);
+    return POINTS * (block_tiles(C, O) * (C + O) + 2 * BETWEEN);
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */
@@ -88,123 +87,143 @@ struct work {
     int64_t rows, cols, tiles; // of tiles: down an image, along it, in all
 };
 
-/* Which image, and the tile's first pixel there. */
-static int64_t locate(const struct work *s, int64_t tile, int64_t at[2])
-{
-    int64_t in_image = tile % (s->rows * s->cols);
+/* A run of tiles: neighbours in a row of an image. */
+struct run {
+    int64_t image, h, w; // the first pixel of the result
+    int tiles;
+};
 
-    at[0] = in_image / s->cols * 4;
-    at[1] = in_image % s->cols * 4;
-    return tile / (s->rows * s->cols);
+/* The run that begins with that tile, of which tiles are left. */
+static struct run find_run(const struct work *s, int64_t tile, int64_t left)
+{
+    int64_t in_image = tile % (s->rows * s->cols), col = in_image % s->cols;
+    struct run r = {.image = tile / (s->rows * s->cols), .h = in_image / s->cols * 4, .w = col * 4};
+
+    if (left > s->cols - col)
+        left = s->cols - col;
+    r.tiles = left < TT_WINO_RUN ? (int)left : TT_WINO_RUN;
+    return r;
 }
 
-/* v [36][tiles][C]; tile is the index-th of them */
-static void transform_in(const struct work *s, int64_t tile, float *v, int64_t tiles, int64_t index)
+/* v [36][step]: tiles [first, end), C floats each, of which channels [c, c + n) are written */
+static void transform_in(const struct work *s, int64_t first, int64_t end, float *v, int64_t step,
+                         int64_t c, int64_t n)
 {
     const struct tt_winograd *w = s->w;
-    const float *px[POINTS];
-    int64_t at[2], image = locate(s, tile, at);
 
-    for (int i = 0; i < POINTS; i++) {
-        int64_t h = at[0] + i / 6 - w->pad[0], c = at[1] + i % 6 - w->pad[1];
-        bool inside = h >= 0 && h < w->H[0] && c >= 0 && c < w->H[1];
+    for (struct run r; first < end; first += r.tiles, v += r.tiles * w->C) {
+        struct tt_winograd_band b;
+        int64_t y, x;
 
-        px[i] = inside ? w->x + ((image * w->H[0] + h) * w->H[1] + c) * w->C : w->zeros;
+        r = find_run(s, first, end - first);
+        y = r.h - w->pad[0];
+        x = r.w - w->pad[1];
+        b = (struct tt_winograd_band){.x =
+                                          w->x + ((r.image * w->H[0] + y) * w->H[1] + x) * w->C + c,
+                                      .row = w->H[1] * w->C,
+                                      .pixel = w->C,
+                                      .top = y < 0 ? (int)-y : 0,
+                                      .bottom = w->H[0] - y < 6 ? (int)(w->H[0] - y) : 6,
+                                      .first = -x,
+                                      .end = w->H[1] - x};
+        s->k->winograd_in(v + c, step, w->C, &b, r.tiles, n);
     }
-    s->k->winograd_in(v + index * w->C, tiles * w->C, px, w->C);
 }
 
-/* m [36][tiles][O] */
-static void transform_out(const struct work *s, int64_t tile, const float *m, int64_t tiles,
-                          int64_t index)
+/* m [36][step]: tiles [first, end), O floats each, of which channels [o, o + n) are read */
+static void transform_out(const struct work *s, int64_t first, int64_t end, const float *m,
+                          int64_t step, int64_t o, int64_t n)
 {
     const struct tt_winograd *w = s->w;
-    float *py[16];
-    int64_t at[2], image = locate(s, tile, at);
 
-    for (int i = 0; i < 16; i++) {
-        int64_t h = at[0] + i / 4, c = at[1] + i % 4;
+    for (struct run r; first < end; first += r.tiles, m += r.tiles * w->O) {
+        struct tt_finish f = w->finish;
+        int64_t rows, cols;
 
-        py[i] = h < w->OH[0] && c < w->OH[1] ? w->y + ((image * w->OH[0] + h) * w->OH[1] + c) * w->O
-                                             : NULL;
+        f.scale = f.scale ? f.scale + o : NULL;
+        f.shift = f.shift ? f.shift + o : NULL;
+        r = find_run(s, first, end - first);
+        rows = w->OH[0] - r.h;
+        cols = w->OH[1] - r.w;
+        s->k->winograd_out(w->y + ((r.image * w->OH[0] + r.h) * w->OH[1] + r.w) * w->O + o,
+                           w->OH[1] * w->O, w->O, rows < 4 ? (int)rows : 4,
+                           cols < 4 * r.tiles ? (int)cols : 4 * r.tiles, m + o, step, w->O, n, &f);
     }
-    s->k->winograd_out(py, m + index * w->O, tiles * w->O, w->O, &w->finish);
 }
 
-/* One of the 36 products: m [tiles, O] = v [tiles, C] u [C, O] */
-static void multiply(const struct work *s, int64_t point, const float *v, float *m, int64_t tiles)
+/* The 36 products: m [36][out][tiles, O] = v [36][in][tiles, C] u [36][C, O], panels [first, end)
+ */
+static void multiply(const struct work *s, const float *v, int64_t in, float *m, int64_t out,
+                     int64_t tiles, int64_t first, int64_t end)
 {
     const struct tt_winograd *w = s->w;
-    const float *u = w->weights + point * w->C * w->O;
-    int mr = s->k->mr;
 
-    v += point * tiles * w->C;
-    m += point * tiles * w->O;
-    for (int64_t o = 0; o < w->O; o += TT_NR)
-        for (int64_t i = 0; i < tiles; i += mr) {
-            const float *a[TT_MAX_MR];
-            float *c[TT_MAX_MR];
-            int64_t left = tiles - i;
-
-            for (int r = 0; r < mr; r++) {
-                int64_t row = i + (r < left ? r : left - 1);
-
-                a[r] = v + row * w->C;
-                c[r] = m + row * w->O + o;
-            }
-            s->k->tile(c, left < mr ? (int)left : mr, TT_NR, a, 1, w->C, u + o * w->C, NULL);
-        }
+    for (int64_t i = 0; i < POINTS; i++)
+        for (int64_t p = first; p < end; p++)
+            s->k->winograd_product(m + i * out + p * TT_NR, w->O, v + i * in,
+                                   w->weights + (i * w->O + p * TT_NR) * w->C, tiles, w->C);
 }
 
-/* So few tiles that they are one block: threads share its products. */
+/* Few tiles: threads share channels, first of the input, then of the result. */
 static void run_together(const struct work *s, float *v, int threads)
 {
-    float *m = v + POINTS * s->tiles * s->w->C;
+    const struct tt_winograd *w = s->w;
+    int64_t in = s->tiles * w->C + BETWEEN, out = s->tiles * w->O + BETWEEN;
+    float *m = v + POINTS * in;
 
-#pragma omp parallel num_threads(threads) if (POINTS * s->tiles * s->w->C * s->w->O > 100000)
+#pragma omp parallel num_threads(threads)
     {
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < s->tiles; i++)
-            transform_in(s, i, v, s->tiles, i);
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < POINTS; i++)
-            multiply(s, i, v, m, s->tiles);
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < s->tiles; i++)
-            transform_out(s, i, m, s->tiles, i);
+        int64_t t = omp_get_thread_num(), n = omp_get_num_threads();
+        int64_t c = w->C / TT_NR * t / n, c_end = w->C / TT_NR * (t + 1) / n;
+        int64_t o = w->O / TT_NR * t / n, o_end = w->O / TT_NR * (t + 1) / n;
+
+        transform_in(s, 0, s->tiles, v, in, c * TT_NR, (c_end - c) * TT_NR);
+#pragma omp barrier
+        multiply(s, v, in, m, out, s->tiles, o, o_end);
+        transform_out(s, 0, s->tiles, m, out, o * TT_NR, (o_end - o) * TT_NR);
     }
 }
 
-static void run_block(const struct work *s, int64_t first, int64_t tiles, float *v)
+static void run_block(const struct work *s, int64_t first, int64_t end, float *v)
 {
-    float *m = v + POINTS * tiles * s->w->C;
+    const struct tt_winograd *w = s->w;
+    int64_t in = (end - first) * w->C + BETWEEN, out = (end - first) * w->O + BETWEEN;
+    float *m = v + POINTS * in;
 
-    for (int64_t i = 0; i < tiles; i++)
-        transform_in(s, first + i, v, tiles, i);
-    for (int64_t i = 0; i < POINTS; i++)
-        multiply(s, i, v, m, tiles);
-    for (int64_t i = 0; i < tiles; i++)
-        transform_out(s, first + i, m, tiles, i);
+    transform_in(s, first, end, v, in, 0, w->C);
+    multiply(s, v, in, m, out, end - first, 0, w->O / TT_NR);
+    transform_out(s, first, end, m, out, 0, w->O);
+}
+
+/* One thread's tiles, [first, end) groups of as many as the product takes at a time. */
+static void run_share(const struct work *s, int64_t first, int64_t end, float *scratch)
+{
+    int64_t most = block_tiles(s->w->C, s->w->O) / s->k->mr;
+    int64_t blocks = (end - first + most - 1) / most;
+
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t from = first + (end - first) * i / blocks;
+        int64_t to = (first + (end - first) * (i + 1) / blocks) * s->k->mr;
+
+        run_block(s, from * s->k->mr, to < s->tiles ? to : s->tiles, scratch);
+    }
 }
 
 void tt_winograd_run(const struct tt_winograd *w, float *scratch, int threads)
 {
     struct work s = {
         .w = w, .k = tt_kernels(), .rows = (w->OH[0] + 3) / 4, .cols = (w->OH[1] + 3) / 4};
-    int64_t block = block_tiles(w->C, w->O), blocks, share = tt_winograd_nscratch(w->C, w->O);
+    int64_t share = tt_winograd_nscratch(w->C, w->O), panels = w->O / TT_NR, groups;
 
     s.tiles = w->images * s.rows * s.cols;
-    if (s.tiles <= block) {
+    groups = (s.tiles + s.k->mr - 1) / s.k->mr;
+    /* Which leaves less to the thread that has the most? */
+    if (threads > 1 && s.tiles <= block_tiles(w->C, w->O) &&
+        (panels + threads - 1) / threads * groups < (groups + threads - 1) / threads * panels) {
         run_together(&s, scratch, threads);
         return;
     }
-    /* As many blocks as threads, or a multiple, and whole rows of the product's tiles. */
-    blocks = (s.tiles + block * threads - 1) / (block * threads) * threads;
-    block = (s.tiles + blocks - 1) / blocks;
-    blocks = (s.tiles + block - 1) / block;
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++)
-        for (int64_t i = t * blocks / threads; i < (t + 1) * blocks / threads; i++)
-            run_block(&s, i * block, s.tiles - i * block < block ? s.tiles - i * block : block,
-                      scratch + t * share);
+        run_share(&s, groups * t / threads, groups * (t + 1) / threads, scratch + t * share);
 }

@@ -20,7 +20,6 @@ struct tt_winograd {
     const float *x;                      // [images, H, W, C]
     float *y;                            // [images, OH, OW, O]
     const float *weights;                // by tt_winograd_weights()
-    const float *zeros;                  // [C], what padding reads
     struct tt_finish finish;             // of y
 };
 

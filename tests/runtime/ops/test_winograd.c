@@ -124,7 +124,6 @@ static struct tt_winograd shaped(int i)
         g.pad[k] = shapes[i].pad[k];
     }
     g.x = drawn(g.images * g.H[0] * g.H[1] * g.C);
-    g.zeros = TT_NEW(&arena, g.C, float);
     return g;
 }
 
@@ -148,7 +147,7 @@ static void it_is_the_convolution_within_a_bound(void **state)
             else
                 tt_winograd_weights(u, w, g.C, g.O, false);
             run(&g, 2);
-            assert_true(worst(&g, w, turned) < 2e-6); // float32's own is 6e-8 a term
+            assert_true(worst(&g, w, turned) < 1e-6); // float32's own is 6e-8 a term
         }
 }
 
