@@ -112,14 +112,17 @@ static enum tt_code sort_symbols(struct tt_onnx *o, struct tt_err *err)
 static enum tt_code make_symbols(struct tt_onnx *o, struct tt_err *err)
 {
     const Onnx__GraphProto *g = o->file;
-    size_t n = g->n_input + g->n_initializer;
+    size_t n = g->n_input + g->n_initializer, parts = g->n_output;
 
-    for (size_t i = 0; i < g->n_node; i++)
+    for (size_t i = 0; i < g->n_node; i++) {
         n += g->node[i]->n_output;
-    if (n + g->n_output > INT32_MAX / 2)
+        if (g->node[i]->n_input > TT_MAXIN) // as many at most that its parts become
+            parts += g->node[i]->n_input;
+    }
+    if (n + parts > INT32_MAX / 2)
         return tt_fail(err, TT_ERANGE, "%zu names", n);
     o->symbols = TT_NEW(o->arena, n, struct tt_symbol);
-    o->probes = TT_NEW(o->arena, n + g->n_output, struct tt_probe);
+    o->probes = TT_NEW(o->arena, n + parts, struct tt_probe);
     if (!o->symbols || !o->probes)
         return no_memory(err);
     return add_symbols(o, err) ? err->code : sort_symbols(o, err);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -223,7 +224,7 @@ static enum tt_code take_operands(struct tt_onnx_reading *r, const struct tt_op 
         in[i] = -1;
         if (!r->in[i])
             continue;
-        if (op->ints & 1u << i) {
+        if (i < TT_MAXIN && op->ints & 1u << i) {
             if (!r->in[i]->ints)
                 return tt_fail(r->err, TT_EUNSUPPORTED,
                                "operand %d, '%s', is not known when the model is read", i,
@@ -235,7 +236,7 @@ static enum tt_code take_operands(struct tt_onnx_reading *r, const struct tt_op 
         if (tt_onnx_number_weight(r, r->in[i]))
             return tt_fail_in(r->err, "operand %d", i);
         in[i] = r->in[i]->value;
-        if (op->known & 1u << i && !r->o->probes[in[i]].data)
+        if (i < TT_MAXIN && op->known & 1u << i && !r->o->probes[in[i]].data)
             return tt_fail(r->err, TT_EUNSUPPORTED,
                            "operand %d, '%s', is not known when the model is read", i,
                            r->in[i]->name);
@@ -244,12 +245,12 @@ static enum tt_code take_operands(struct tt_onnx_reading *r, const struct tt_op 
 }
 
 /* Nothing that goes into the result depends on what a run brings. */
-static bool is_constant(const struct tt_onnx_reading *r, const struct tt_op *op, const int *in,
-                        const struct tt_probe *result)
+static bool is_constant(const struct tt_onnx_reading *r, const struct tt_op *op, int nin,
+                        const int *in, const struct tt_probe *result)
 {
     if (op->norm || tt_probe_len(result) < 0 || tt_probe_len(result) > CONSTANT_MAX)
         return false;
-    for (int i = 0; i < r->nin; i++) {
+    for (int i = 0; i < nin; i++) {
         const struct tt_ints *v = r->in[i] && op->ints & 1u << i ? r->in[i]->ints : NULL;
 
         for (int64_t k = 0; v && k < v->n; k++)
@@ -261,37 +262,85 @@ static bool is_constant(const struct tt_onnx_reading *r, const struct tt_op *op,
     return true;
 }
 
-enum tt_code tt_onnx_run_op(struct tt_onnx_reading *r, const struct tt_op *op)
+/* A node of the draft, with what is known of its result; -1: *r->err is filled. */
+static int append(struct tt_onnx_reading *r, const struct tt_op *op, const void *attr, int nin,
+                  const int *in, const char *name)
 {
     const struct tt_probe *probes[TT_MAXIN] = {NULL};
-    struct tt_probe shape = {.name = r->out->name};
-    int in[TT_MAXIN], value;
+    struct tt_probe shape = {.name = name};
+    int value;
+
+    for (int i = 0; i < nin; i++)
+        probes[i] = in[i] >= 0 ? &r->o->probes[in[i]] : NULL;
+    if (tt_probe_node(op, r->name, attr, nin, probes, &shape, r->err))
+        return -1;
+    value = tt_graph_node(&r->o->draft, op, r->name, attr, nin, in, name);
+    if (value < 0) {
+        (void)no_memory(r);
+        return -1;
+    }
+    if (is_constant(r, op, nin, in, &shape) &&
+        tt_constant(&r->o->draft, value, &shape, &r->o->model->arena, r->err))
+        return -1;
+    r->o->probes[value] = shape;
+    return value;
+}
+
+/* More operands than a node has: neighbours become groups, until one node takes what is left. */
+static bool group(struct tt_onnx_reading *r, const struct tt_op *op, const void *attr, int *nin,
+                  int *in)
+{
+    int made = 0;
+
+    while (*nin > TT_MAXIN) {
+        int n = 0;
+
+        for (int i = 0; i < *nin; i += TT_MAXIN) {
+            int left = *nin - i < TT_MAXIN ? *nin - i : TT_MAXIN;
+            size_t room = strlen(r->out->name) + sizeof " part 1234567890";
+            char *name = TT_NEW(r->o->arena, room, char);
+
+            if (!name)
+                return no_memory(r) == TT_OK;
+            snprintf(name, room, "%s part %d", r->out->name, made++);
+            in[n] = left > 1 ? append(r, op, attr, left, in + i, name) : in[i];
+            if (in[n++] < 0)
+                return false;
+        }
+        *nin = n;
+    }
+    return true;
+}
+
+enum tt_code tt_onnx_run_op(struct tt_onnx_reading *r, const struct tt_op *op)
+{
+    const int limit = op->associative ? r->nin : TT_MAXIN;
+    int *in = TT_NEW(r->o->arena, r->nin, int), nin = r->nin, value;
     void *attr = NULL;
 
+    if (!in)
+        return no_memory(r);
     if (r->o->opset < op->opset)
         return tt_fail(r->err, TT_EUNSUPPORTED, "it is supported from opset %d on", op->opset);
     if (r->out->result && r->out->result >= op->results)
         return tt_fail(r->err, TT_EUNSUPPORTED,
                        "result %d, '%s', is used, and only the first %d are supported",
                        r->out->result, r->out->name, op->results ? op->results : 1);
-    if (r->nin > TT_MAXIN)
+    if (r->nin > limit)
         return tt_fail(r->err, TT_EUNSUPPORTED, "%d operands, at most %d are supported", r->nin,
                        TT_MAXIN);
-    if (tt_onnx_need(r, op->min_in, op->max_in))
+    if (tt_onnx_need(r, op->min_in, op->associative ? r->nin : op->max_in))
         return r->err->code;
-    if (take_operands(r, op, in))
+    for (int i = op->min_in; op->associative && i < r->nin; i++)
+        if (!r->in[i])
+            return tt_fail(r->err, TT_EPARSE, "operand %d is missing", i);
+    if (take_operands(r, op, in) || read_attr(r, op, &attr))
         return r->err->code;
-    for (int i = 0; i < r->nin; i++)
-        probes[i] = in[i] >= 0 ? &r->o->probes[in[i]] : NULL;
-    if (read_attr(r, op, &attr) || tt_probe_node(op, r->name, attr, r->nin, probes, &shape, r->err))
+    if (!group(r, op, attr, &nin, in))
         return r->err->code;
-    value = tt_graph_node(&r->o->draft, op, r->name, attr, r->nin, in, r->out->name);
+    value = append(r, op, attr, nin, in, r->out->name);
     if (value < 0)
-        return no_memory(r);
-    if (is_constant(r, op, in, &shape) &&
-        tt_constant(&r->o->draft, value, &shape, &r->o->model->arena, r->err))
         return r->err->code;
-    r->o->probes[value] = shape;
     r->out->value = value;
     return TT_OK;
 }

@@ -62,6 +62,7 @@ enum tt_layout_rule {
 struct tt_op {
     const char *name;   // ONNX operator name, unique; the project's own begin with tt.
     int min_in, max_in; // operands, integer ones included
+    bool associative;   // op(a, b, c) is op(op(a, b), c): longer lists are taken in groups
     unsigned ints;      // which of them are of integers, as bits; the others are of floats
     unsigned known;     // floats that shape() reads: constants, or not given
     int results;        // how many it may have, 0: one.  Each that is used is a node of its own,

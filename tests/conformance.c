@@ -158,11 +158,10 @@ static int listed_index(const Onnx__NodeProto *node)
 }
 
 /* A name of the graph whose value has to be known when the model is read, or that such a one is
- * made from: what feeds an operand that our operator reads then. */
-static bool is_static(const Onnx__GraphProto *g, const char *name, int depth)
+ * made from: what feeds an operand that our operator reads then.  seen [g->n_node]: nodes whose
+ * results were followed. */
+static bool is_static(const Onnx__GraphProto *g, const char *name, bool *seen)
 {
-    if (depth > 64)
-        return false;
     for (size_t i = 0; i < g->n_node; i++) {
         const Onnx__NodeProto *node = g->node[i];
         const struct tt_op *op = tt_op_find(node->op_type);
@@ -175,8 +174,11 @@ static bool is_static(const Onnx__GraphProto *g, const char *name, int depth)
                 continue;
             if (shape || (op && (op->ints | op->known) >> k & 1))
                 return true;
+            if (seen[i])
+                continue;
+            seen[i] = true;
             for (size_t r = 0; r < node->n_output; r++)
-                if (is_static(g, node->output[r], depth + 1))
+                if (is_static(g, node->output[r], seen))
                     return true;
         }
     }
@@ -211,6 +213,18 @@ static bool refuse(struct run *r, const char *what)
     return false;
 }
 
+/* The same for an input: nothing was followed so far. */
+static bool is_static_input(const Onnx__GraphProto *g, const char *name)
+{
+    bool *seen = (bool *)calloc(g->n_node + 1, sizeof *seen), found;
+
+    if (!seen)
+        exit(2);
+    found = is_static(g, name, seen);
+    free(seen);
+    return found;
+}
+
 static bool find_inputs(struct run *r)
 {
     const Onnx__GraphProto *g = r->file->graph;
@@ -223,7 +237,7 @@ static bool find_inputs(struct run *r)
         r->in[r->nin] = read_tensor(r->folder, r->set, "input", r->nin);
         if (!r->in[r->nin])
             return refuse(r, "an input of the case cannot be read");
-        r->fixed[r->nin] = is_static(g, g->input[i]->name, 0);
+        r->fixed[r->nin] = is_static_input(g, g->input[i]->name);
         r->names[r->nin++] = g->input[i]->name;
     }
     return true;

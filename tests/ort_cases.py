@@ -107,6 +107,15 @@ def moves():
                      coordinate_transformation_mode=place)
 
 
+def lists():
+    for op, kw in (("Concat", {"axis": 1}), ("Sum", {}), ("Max", {}), ("Min", {})):
+        for n in (1, 8, 9, 64):
+            shapes = [(2, 1 + i % 3, 4) if op == "Concat" else (2, 3, 1 + i % 2 * 3)
+                      for i in range(n)]
+            many = {"x%d" % i: shape for i, shape in enumerate(shapes)}
+            case("%s_of_%d" % (op.lower(), n), op, many, **kw)
+
+
 def windows():
     for group, (ci, co) in ((1, (3, 5)), (2, (4, 6))):
         case("convtranspose_2d_%d" % group, "ConvTranspose", {"x": (2, ci, 5, 4)}, 17,
@@ -132,5 +141,5 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     root = sys.argv[1]
-    for make in (products, norms, moves, windows):
+    for make in (products, norms, moves, lists, windows):
         make()

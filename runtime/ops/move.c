@@ -321,6 +321,7 @@ const struct tt_op tt_op_concat = {
     .name = "Concat",
     .min_in = 1,
     .max_in = TT_MAXIN,
+    .associative = true,
     .opset = 4,
     .source = "ONNX Concat-13",
     .attr_size = sizeof(struct concat),

@@ -125,21 +125,22 @@ static void backward_mean(struct tt_node *n)
     backward_all(n, sum_line, 1 / (float)n->nin);
 }
 
-#define OPERATOR(id, onnx, backward_, reads_) \
-    const struct tt_op tt_op_##id = {         \
-        .name = onnx,                         \
-        .min_in = 1,                          \
-        .max_in = TT_MAXIN,                   \
-        .opset = 6,                           \
-        .source = "ONNX " onnx "-13",         \
-        .layout = TT_FOLLOWS,                 \
-        .shape = shape,                       \
-        .forward = forward_##id,              \
-        .reads = reads_,                      \
-        .backward = backward_,                \
+#define OPERATOR(id, onnx, groups, backward_, reads_) \
+    const struct tt_op tt_op_##id = {                 \
+        .name = onnx,                                 \
+        .min_in = 1,                                  \
+        .max_in = TT_MAXIN,                           \
+        .associative = groups,                        \
+        .opset = 6,                                   \
+        .source = "ONNX " onnx "-13",                 \
+        .layout = TT_FOLLOWS,                         \
+        .shape = shape,                               \
+        .forward = forward_##id,                      \
+        .reads = reads_,                              \
+        .backward = backward_,                        \
     };
 
-OPERATOR(min, "Min", backward_share, reads_share)
-OPERATOR(max, "Max", backward_share, reads_share)
-OPERATOR(sum, "Sum", backward_sum, NULL)
-OPERATOR(mean, "Mean", backward_mean, NULL)
+OPERATOR(min, "Min", true, backward_share, reads_share)
+OPERATOR(max, "Max", true, backward_share, reads_share)
+OPERATOR(sum, "Sum", true, backward_sum, NULL)
+OPERATOR(mean, "Mean", false, backward_mean, NULL)

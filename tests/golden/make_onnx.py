@@ -270,8 +270,16 @@ def good():
     # its output is its input
     save("input_output", [h.make_node("Identity", ["x"], ["y"], "one")], [x()], [y()])
 
+    # more operands than a node of ours has, with and without broadcasting
+    nodes = [h.make_node("Concat", ["x"] * 70, ["wide"], "wide", axis=-1),
+             h.make_node("Relu", ["wide"], ["r"], "relu"),
+             h.make_node("Sum", ["r"] * 5 + ["one"] * 4 + ["wide"], ["s"], "sum"),
+             h.make_node("Max", ["s"] + ["low"] * 8, ["y"], "max")]
+    save("many_operands", nodes, [x(shape=("n", 4))], [y()],
+         [nh.from_array(np.float32([v]), k) for k, v in (("one", 0.5), ("low", 1.5))], opset=13)
+
     for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", \
-            "numbers", "spread", "written_out", "input_output":
+            "numbers", "spread", "written_out", "input_output", "many_operands":
         answer(file)
     answer("fixed", (4,))
 
@@ -308,7 +316,8 @@ def bad():
     save("floats_for_ints", [node("Reshape", ["x", "k"], ["y"], "reshape")], [x()], [y()],
          [w("k", 2)])
     save("missing_operand", [node("Conv", ["x"], ["y"], "conv")], [x()], [y()])
-    save("too_many", [node("Concat", ["x"] * 9, ["y"], "cat", axis=1)], [x()], [y()])
+    save("too_many", [node("Mean", ["x"] * 9, ["y"], "mean")], [x()], [y()])
+    save("gap", [node("Concat", ["x", "x", "", "x"], ["y"], "cat", axis=1)], [x()], [y()])
     save("wrong_channels", tiny_nodes(), [x(shape=("n", 5, 6, 6))], [y()], tiny_weights())
     short = tiny_weights()
     short[0].raw_data = short[0].raw_data[:-4]

@@ -83,6 +83,11 @@ static void models_answer_as_another_runtime_does(void **state)
         {"spread", "Expand Cast Mul Add ", 1, {1, 3}},
         {"written_out", "LayerNormalization Gelu LayerNormalization ", 3, {1, 3}},
         {"input_output", "tt.Layout ", 0, {1, 3}},
+        {"many_operands",
+         "Concat Concat Concat Concat Concat Concat Concat Concat Concat Concat Concat Relu Sum "
+         "Sum Sum Max Max ",
+         2,
+         {1, 3}},
         {"numbers", "Transpose Mul Mul Cast Add Cast MatMul ", 3, {1, 3}},
     };
 
@@ -185,6 +190,7 @@ static void each_mistake_is_told_with_its_place(void **state)
         {"floats_for_ints", TT_EUNSUPPORTED, "operand 1, 'k', is not known when the model is read"},
         {"missing_operand", TT_EPARSE, "node 'conv': operator 'Conv' (opset 13): 1 operands"},
         {"too_many", TT_EUNSUPPORTED, "9 operands, at most 8 are supported"},
+        {"gap", TT_EPARSE, "node 'cat': operator 'Concat' (opset 13): operand 2 is missing"},
         {"wrong_channels", TT_ESHAPE, "node 'conv': operator 'Conv' (opset 13): input 'x' has 5"},
         {"short_weight", TT_ESHAPE,
          "tensor 'conv.weight': raw_data has 284 bytes, want 72 elements of 4"},
