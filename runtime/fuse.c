@@ -4,15 +4,9 @@
 #include <math.h>
 #include <string.h>
 
-struct fusing {
-    struct tt_graph *g;
-    const struct tt_probe *probes;
-    struct tt_arena *arena;
-    struct tt_err *err;
-};
+#include "runtime/fuse_common.h"
 
-/* The node of that operator which makes a value, or NULL. */
-static const struct tt_gnode *made_by(const struct fusing *f, int value, const char *op)
+const struct tt_gnode *tt_made_by(const struct tt_fusing *f, int value, const char *op)
 {
     const struct tt_value *v = value < 0 ? NULL : &f->g->values[value];
 
@@ -21,8 +15,7 @@ static const struct tt_gnode *made_by(const struct fusing *f, int value, const c
     return &f->g->nodes[v->node];
 }
 
-/* The number that a value always is; false: it is none. */
-static bool number(const struct fusing *f, int value, float *ret)
+bool tt_fuse_number(const struct tt_fusing *f, int value, float *ret)
 {
     const struct tt_value *v = value < 0 ? NULL : &f->g->values[value];
 
@@ -35,16 +28,16 @@ static bool number(const struct fusing *f, int value, float *ret)
     return true;
 }
 
-static bool is_number(const struct fusing *f, int value, double want)
+static bool is_number(const struct tt_fusing *f, int value, double want)
 {
     float v;
 
-    return number(f, value, &v) && fabs((double)v - want) <= 1e-5 * fabs(want);
+    return tt_fuse_number(f, value, &v) && fabs((double)v - want) <= 1e-5 * fabs(want);
 }
 
-/* Make a node into op of these operands and attributes. */
-static enum tt_code become(const struct fusing *f, struct tt_gnode *node, const struct tt_op *op,
-                           int nin, const int *in, struct tt_attr *list, int nattrs)
+enum tt_code tt_fuse_become(const struct tt_fusing *f, struct tt_gnode *node,
+                            const struct tt_op *op, int nin, const int *in, struct tt_attr *list,
+                            int nattrs)
 {
     struct tt_attrs a = {
         .arena = f->arena, .n = nattrs, .list = list, .opset = 21, .nresults = 1, .nin = nin};
@@ -69,7 +62,7 @@ static enum tt_code become(const struct fusing *f, struct tt_gnode *node, const 
 
 /* How many of the last dimensions of x are 1 in its mean, the others being equal; 0: it is not a
  * mean over the last ones. */
-static int averaged(const struct fusing *f, int x, int mean)
+static int averaged(const struct tt_fusing *f, int x, int mean)
 {
     const struct tt_probe *p = &f->probes[x], *q = &f->probes[mean];
     int n = 0;
@@ -95,25 +88,26 @@ struct layernorm {
 };
 
 /* (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) */
-static bool find_layernorm(const struct fusing *f, const struct tt_gnode *div, struct layernorm *l)
+static bool find_layernorm(const struct tt_fusing *f, const struct tt_gnode *div,
+                           struct layernorm *l)
 {
-    const struct tt_gnode *sub = made_by(f, div->in[0], "Sub");
-    const struct tt_gnode *root = made_by(f, div->in[1], "Sqrt");
-    const struct tt_gnode *mean = sub ? made_by(f, sub->in[1], "ReduceMean") : NULL;
-    const struct tt_gnode *sum = root ? made_by(f, root->in[0], "Add") : NULL, *var, *square;
+    const struct tt_gnode *sub = tt_made_by(f, div->in[0], "Sub");
+    const struct tt_gnode *root = tt_made_by(f, div->in[1], "Sqrt");
+    const struct tt_gnode *mean = sub ? tt_made_by(f, sub->in[1], "ReduceMean") : NULL;
+    const struct tt_gnode *sum = root ? tt_made_by(f, root->in[0], "Add") : NULL, *var, *square;
     int right;
 
     if (!mean || !sum || mean->in[0] != sub->in[0])
         return false;
-    right = number(f, sum->in[0], &l->epsilon);
-    if (!right && !number(f, sum->in[1], &l->epsilon))
+    right = tt_fuse_number(f, sum->in[0], &l->epsilon);
+    if (!right && !tt_fuse_number(f, sum->in[1], &l->epsilon))
         return false;
-    var = made_by(f, sum->in[right], "ReduceMean");
-    square = var ? made_by(f, var->in[0], "Pow") : NULL;
+    var = tt_made_by(f, sum->in[right], "ReduceMean");
+    square = var ? tt_made_by(f, var->in[0], "Pow") : NULL;
     if (square && !is_number(f, square->in[1], 2))
         return false;
     if (var && !square) {
-        square = made_by(f, var->in[0], "Mul");
+        square = tt_made_by(f, var->in[0], "Mul");
         if (square && square->in[1] != square->in[0])
             return false;
     }
@@ -125,7 +119,7 @@ static bool find_layernorm(const struct fusing *f, const struct tt_gnode *div, s
 }
 
 /* A weight with an element for each of a row's. */
-static bool fits_row(const struct fusing *f, int value, const struct layernorm *l)
+static bool fits_row(const struct tt_fusing *f, int value, const struct layernorm *l)
 {
     const struct tt_value *v = value < 0 ? NULL : &f->g->values[value];
     const struct tt_probe *x = &f->probes[l->x];
@@ -139,10 +133,10 @@ static bool fits_row(const struct fusing *f, int value, const struct layernorm *
 }
 
 /* mul = normalised * scale: which operand is the scale; -1: it is not this. */
-static int find_scale(const struct fusing *f, const struct tt_gnode *mul, struct layernorm *l)
+static int find_scale(const struct tt_fusing *f, const struct tt_gnode *mul, struct layernorm *l)
 {
     for (int i = 0; i < 2; i++) {
-        const struct tt_gnode *div = made_by(f, mul->in[1 - i], "Div");
+        const struct tt_gnode *div = tt_made_by(f, mul->in[1 - i], "Div");
 
         if (div && find_layernorm(f, div, l) && fits_row(f, mul->in[i], l))
             return i;
@@ -150,15 +144,15 @@ static int find_scale(const struct fusing *f, const struct tt_gnode *mul, struct
     return -1;
 }
 
-static enum tt_code fuse_layernorm(const struct fusing *f, struct tt_gnode *node)
+static enum tt_code fuse_layernorm(const struct tt_fusing *f, struct tt_gnode *node)
 {
     const struct tt_gnode *mul = !strcmp(node->op->name, "Mul") ? node : NULL;
     struct layernorm l;
     int bias = -1, scale, in[3];
 
     if (!mul) { // an Add, and the product is one of its operands
-        bias = made_by(f, node->in[0], "Mul") != NULL;
-        mul = made_by(f, node->in[1 - bias], "Mul");
+        bias = tt_made_by(f, node->in[0], "Mul") != NULL;
+        mul = tt_made_by(f, node->in[1 - bias], "Mul");
     }
     scale = mul ? find_scale(f, mul, &l) : -1;
     if (scale < 0 || (bias >= 0 && !fits_row(f, node->in[bias], &l)))
@@ -166,39 +160,40 @@ static enum tt_code fuse_layernorm(const struct fusing *f, struct tt_gnode *node
     in[0] = l.x;
     in[1] = mul->in[scale];
     in[2] = bias < 0 ? -1 : node->in[bias];
-    return become(f, node, tt_op_find("LayerNormalization"), bias < 0 ? 2 : 3, in,
-                  (struct tt_attr[]){{.name = "axis", .type = TT_AINT, .i = -l.axes},
-                                     {.name = "epsilon", .type = TT_AFLOAT, .f = l.epsilon}},
-                  2);
+    return tt_fuse_become(
+        f, node, tt_op_find("LayerNormalization"), bias < 0 ? 2 : 3, in,
+        (struct tt_attr[]){{.name = "axis", .type = TT_AINT, .i = -l.axes},
+                           {.name = "epsilon", .type = TT_AFLOAT, .f = l.epsilon}},
+        2);
 }
 
 /* ---- Gelu: 0.5 x (1 + erf(x / sqrt(2))), its three factors in any order ------------------------
  */
 
 /* The x of 1 + erf(x / sqrt(2)); -1: it is not this. */
-static int find_erf(const struct fusing *f, int value)
+static int find_erf(const struct tt_fusing *f, int value)
 {
-    const struct tt_gnode *sum = made_by(f, value, "Add"), *erf, *in;
+    const struct tt_gnode *sum = tt_made_by(f, value, "Add"), *erf, *in;
 
     if (!sum)
         return -1;
-    erf = made_by(f, sum->in[is_number(f, sum->in[0], 1)], "Erf");
+    erf = tt_made_by(f, sum->in[is_number(f, sum->in[0], 1)], "Erf");
     if (!erf || !is_number(f, sum->in[!is_number(f, sum->in[0], 1)], 1))
         return -1;
-    in = made_by(f, erf->in[0], "Div");
+    in = tt_made_by(f, erf->in[0], "Div");
     if (in && is_number(f, in->in[1], sqrt(2)))
         return in->in[0];
-    in = made_by(f, erf->in[0], "Mul");
+    in = tt_made_by(f, erf->in[0], "Mul");
     for (int i = 0; in && i < 2; i++)
         if (is_number(f, in->in[i], sqrt(.5)))
             return in->in[1 - i];
     return -1;
 }
 
-static enum tt_code fuse_gelu(const struct fusing *f, struct tt_gnode *node)
+static enum tt_code fuse_gelu(const struct tt_fusing *f, struct tt_gnode *node)
 {
     for (int i = 0; i < 2; i++) {
-        const struct tt_gnode *mul = made_by(f, node->in[i], "Mul");
+        const struct tt_gnode *mul = tt_made_by(f, node->in[i], "Mul");
         int factor[3];
 
         if (!mul)
@@ -210,7 +205,7 @@ static enum tt_code fuse_gelu(const struct fusing *f, struct tt_gnode *node)
             int x = find_erf(f, factor[k]), a = factor[(k + 1) % 3], b = factor[(k + 2) % 3];
 
             if (x >= 0 && ((a == x && is_number(f, b, .5)) || (b == x && is_number(f, a, .5))))
-                return become(f, node, tt_op_find("Gelu"), 1, &x, NULL, 0);
+                return tt_fuse_become(f, node, tt_op_find("Gelu"), 1, &x, NULL, 0);
         }
     }
     return TT_OK;
@@ -219,7 +214,7 @@ static enum tt_code fuse_gelu(const struct fusing *f, struct tt_gnode *node)
 enum tt_code tt_fuse(struct tt_graph *g, const struct tt_probe *probes, struct tt_arena *arena,
                      struct tt_err *err)
 {
-    struct fusing f = {g, probes, arena, err};
+    struct tt_fusing f = {g, probes, arena, err};
 
     for (int i = g->nnodes - 1; i >= 0; i--) { // the whole of a pattern before a part of it
         struct tt_gnode *node = &g->nodes[i];
@@ -230,5 +225,5 @@ enum tt_code tt_fuse(struct tt_graph *g, const struct tt_probe *probes, struct t
         if (mul && !strcmp(node->op->name, "Mul") && fuse_gelu(&f, node) != TT_OK)
             return err->code;
     }
-    return TT_OK;
+    return tt_fuse_encoder(&f);
 }

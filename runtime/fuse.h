@@ -9,6 +9,9 @@
  *
  *   LayerNormalization   ReduceMean Sub Pow (or Mul) ReduceMean Add Sqrt Div Mul [Add]
  *   Gelu                 Div (or Mul) Erf Add Mul Mul
+ *   tt.Linear            MatMul Add
+ *   tt.LinearSum         MatMul Add Add
+ *   tt.Attention         3 Transpose [Mul or Div] MatMul [Mul or Div] Softmax MatMul Transpose
  *
  * The last node of a pattern becomes the operator, of the same operands, so that a scale is the
  * same value of the graph as before, and of the kind that it is; the others stay, for whoever else

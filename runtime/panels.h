@@ -21,15 +21,15 @@ struct tt_tile {
     int64_t c_row;
     const float *bias; // bias[j]; NULL: 0
     float scale;
-    bool add; // to what is in c
+    const float *sum; // sum[r * c_row + j], which may be c; NULL: 0
 };
 
 struct tt_panels {
     const char *name;
     int mr; // rows of a tile at most
 
-    /* c[r][j] (+)= bias[j] + scale sum of a[r][k] panel[k][j], for r < rows <= mr,
-     * j < columns <= TT_PANEL.  The order of the sum does not depend on rows or columns. */
+    /* c[r][j] = sum[r][j] + bias[j] + scale (sum over k of a[r][k] panel[k][j]), for r < rows <=
+     * mr, j < columns <= TT_PANEL.  The order of the sum does not depend on rows or columns. */
     void (*tile)(const struct tt_tile *t, int rows, int columns);
 
     /* to[k][j] = b[k * step + j], or b[j * step + k] when turned, for k < K, j < columns; the

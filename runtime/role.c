@@ -29,6 +29,10 @@ static const struct row {
     {"Gemm", 2, {TT_KIND_LINEAR, TT_MEMBER_BIAS}},
     {"MatMul", 0, {TT_KIND_LINEAR, TT_MEMBER_WEIGHT}},
     {"MatMul", 1, {TT_KIND_LINEAR, TT_MEMBER_WEIGHT}},
+    {"tt.Linear", 1, {TT_KIND_LINEAR, TT_MEMBER_WEIGHT}},
+    {"tt.Linear", 2, {TT_KIND_LINEAR, TT_MEMBER_BIAS}},
+    {"tt.LinearSum", 2, {TT_KIND_LINEAR, TT_MEMBER_WEIGHT}},
+    {"tt.LinearSum", 3, {TT_KIND_LINEAR, TT_MEMBER_BIAS}},
     {"Gather", 0, {TT_KIND_EMBEDDING, TT_MEMBER_WEIGHT}},
 };
 

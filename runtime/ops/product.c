@@ -50,7 +50,9 @@ static void run_block(const struct tt_product *p, const struct part *s, const fl
                 .c_row = p->c_row,
                 .bias = last && p->bias ? p->bias + j : NULL,
                 .scale = p->scale,
-                .add = at || p->add,
+                .sum = at       ? p->c + i * p->c_row + j
+                       : p->sum ? p->sum + i * p->c_row + j
+                                : NULL,
             };
 
             kernels->tile(&t, (int)least(kernels->mr, s->row_end - i),
@@ -159,7 +161,7 @@ void tt_product(float *c, const float *a, bool ta, const float *b, bool tb, int6
     struct tt_product p = plain(c, a, ta, b, tb, m, n, k);
 
     p.scale = scale;
-    p.add = keep != 0;
+    p.sum = keep != 0 ? c : NULL;
     tt_product_run(&p);
 }
 
@@ -197,7 +199,7 @@ static void run_target(const struct repeats *r, const struct tt_product *first, 
         p.c += oc;
         p.a += oa + sa;
         p.b += ob + sb;
-        p.add = first->add || s;
+        p.sum = first->sum || s ? p.c : NULL;
         tt_product_run(&p);
     }
 }
@@ -209,7 +211,7 @@ void tt_products(const struct tt_repeat *r, int nr, float *c, const float *a, bo
     struct tt_product first = plain(c, a, ta, b, tb, m, n, k);
     double work = (double)m * (double)n * (double)k;
 
-    first.add = add;
+    first.sum = add ? c : NULL;
     for (int i = 0; i < nr; i++) {
         if (r[i].sc || r[i].n == 1) {
             all.own[all.nown++] = r[i];

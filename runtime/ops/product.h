@@ -14,7 +14,7 @@
  */
 #define TT_MAX_SIDE INT32_MAX // elements of an operand
 
-/* c[i, j] (+)= bias[j] + scale sum over l < k of a[i, l] b[l, j], for i < m, j < n.
+/* c[i, j] = sum[i, j] + bias[j] + scale (sum over l < k of a[i, l] b[l, j]), for i < m, j < n.
  * An operand's element is at i * its row + j * its col, of which one is 1. */
 struct tt_product {
     int64_t m, n, k;
@@ -24,7 +24,7 @@ struct tt_product {
     int64_t c_row;
     const float *bias; // NULL: 0
     float scale;
-    bool add; // to what is in c
+    const float *sum; // lies as c does, and may be c; NULL: 0
 };
 
 /* In all threads, when it is large. */

@@ -42,7 +42,7 @@ static double wanted(const struct tt_tile *t, int r, int j, double was)
 
     for (int64_t k = 0; k < t->K; k++)
         sum += (double)t->a[r * t->a_row + k * t->a_col] * (double)t->panel[k * TT_PANEL + j];
-    return (t->add ? was : 0) + (t->bias ? (double)t->bias[j] : 0) + (double)t->scale * sum;
+    return (t->sum ? was : 0) + (t->bias ? (double)t->bias[j] : 0) + (double)t->scale * sum;
 }
 
 static void a_tile_is_the_product_of_its_rows_and_its_panel(void **state)
@@ -61,9 +61,16 @@ static void a_tile_is_the_product_of_its_rows_and_its_panel(void **state)
             for (int how = 0; how < 16; how++) {
                 int columns = how & 8 ? TT_PANEL : 1 + (rows * 5) % TT_PANEL;
                 bool along = how & 4;
-                struct tt_tile t = {
-                    a,    along ? WIDE : 1,      along ? 1 : WIDE / 2, panel,  DEEP, c[0],
-                    WIDE, how & 2 ? bias : NULL, how & 8 ? 1 : .5f,    how & 1};
+                struct tt_tile t = {a,
+                                    along ? WIDE : 1,
+                                    along ? 1 : WIDE / 2,
+                                    panel,
+                                    DEEP,
+                                    c[0],
+                                    WIDE,
+                                    how & 2 ? bias : NULL,
+                                    how & 8 ? 1 : .5f,
+                                    how & 1 ? c[0] : NULL};
 
                 for (int i = 0; i < (MAXROWS + 1) * WIDE; i++)
                     (&c[0][0])[i] = 9;
