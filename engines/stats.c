@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Statistics modes as weights of one kernel (runtime/ops/batchnorm.c).  Sources, with what each
+ * Statistics modes as weights of one kernel (runtime/ops/normalise.h).  Sources, with what each
  * does to the variance: batch (Tent) biased; blend (Schneider et al. 2020, as
  * mariodoebler/test-time-adaptation 8b2ed63 computes it) and everything that is tracked unbiased,
  * as PyTorch's running_var is.

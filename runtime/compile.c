@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "runtime/layers.h"
+
 static enum tt_code out_of_memory(struct tt_err *err)
 {
     return tt_fail(err, TT_ENOMEM, "out of memory while compiling the graph");
@@ -37,24 +39,26 @@ static void find_varying(struct tt_program *p, const struct tt_program_spec *spe
                 p->varies[g->nodes[i].out] = true;
 }
 
-/* Mark the nodes that outputs and loss are made from.  need [graph->nnodes] */
+/* Mark the node that makes a value.  need [graph->nnodes] */
 static void mark(const struct tt_graph *g, bool *need, int value)
 {
     if (value >= 0 && g->values[value].kind == TT_RESULT)
         need[g->values[value].node] = true;
 }
 
+/* Mark the nodes that outputs and loss are made from. */
 static void mark_all(const struct tt_program *p, const struct tt_program_spec *spec, bool *need)
 {
     const struct tt_graph *g = p->graph;
 
+    memset(need, 0, sizeof *need * (size_t)g->nnodes);
     for (int i = 0; i < spec->noutputs; i++)
         mark(g, need, spec->outputs[i]);
     mark(g, need, spec->loss);
     for (int i = g->nnodes - 1; i >= 0; i--)
-        for (int k = 0; need[i] && k < g->nodes[i].nin; k++)
-            if (g->nodes[i].in[k] >= 0 && !is_leaf(p, g->nodes[i].in[k]))
-                mark(g, need, g->nodes[i].in[k]);
+        for (int k = 0; need[i] && k < p->gnodes[i].nin; k++)
+            if (p->gnodes[i].in[k] >= 0 && !is_leaf(p, p->gnodes[i].in[k]))
+                mark(g, need, p->gnodes[i].in[k]);
 }
 
 static int add_tensor(struct tt_program *p, int value, const char *name)
@@ -102,7 +106,9 @@ static struct tt_pnode *add_node(struct tt_program *p, const struct tt_op *op, c
     struct tt_pnode *n = &p->nodes[p->nnodes++];
 
     *n = (struct tt_pnode){.n = {.op = op, .name = name, .attr = attr, .batch = p->limit},
-                           .kept = -1};
+                           .tape = -1,
+                           .kept = -1,
+                           .norm = -1};
     for (int i = 0; i < TT_MAXSAVED; i++)
         n->saved[i] = -1;
     for (int i = 0; i < TT_MAXIN; i++)
@@ -159,13 +165,15 @@ static void choose_layouts(struct tt_program *p, const struct tt_op *op, int nin
             continue;
         if (op->layout == TT_FOLLOWS && !full_size(&p->tensors[in[i]].t, out))
             continue;
-        in[i] = in_layout(p, in[i], op->layout == TT_WANTS_LAST && i > 0 ? TT_PLAIN : want);
+        in[i] = in_layout(p, in[i],
+                          op->layout == TT_WANTS_LAST && i > 0 && !(op->follow >> i & 1) ? TT_PLAIN
+                                                                                         : want);
     }
 }
 
 static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
 {
-    const struct tt_gnode *g = &p->graph->nodes[index];
+    const struct tt_gnode *g = &p->gnodes[index];
     struct tt_node shaped = {.op = g->op, .name = g->name, .attr = g->attr, .batch = p->limit};
     struct tt_tensor result = {.name = p->graph->values[g->out].name};
     int in[TT_MAXIN], out;
@@ -202,8 +210,10 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     for (int i = 0; i < g->nin; i++)
         n->n.in[i] = in[i] < 0 ? NULL : &p->tensors[in[i]].t;
     n->n.out = &p->tensors[out].t;
-    if (g->op->norm)
-        p->norm_nodes[p->nnorms++] = index;
+    if (tt_normalises(&n->n)) {
+        n->norm = p->normalises_as[index];
+        p->nnorms++;
+    }
     return TT_OK;
 }
 
@@ -279,7 +289,7 @@ static enum tt_code allocate(struct tt_program *p, struct tt_err *err)
     int norms = 0, operands = 0;
 
     for (int i = 0; i < g->nnodes; i++) {
-        norms += g->nodes[i].op->norm;
+        norms += g->nodes[i].op->norm != 0;
         operands += g->nodes[i].nin;
     }
     /* Every operand may need a conversion of its own. */
@@ -290,11 +300,16 @@ static enum tt_code allocate(struct tt_program *p, struct tt_err *err)
     p->twin = TT_NEW(&p->arena, p->max_tensors, int);
     p->of_value = TT_NEW(&p->arena, g->nvalues + 1, int);
     p->varies = TT_NEW(&p->arena, g->nvalues + 1, bool);
-    p->norm_nodes = TT_NEW(&p->arena, norms + 1, int);
     p->norms = TT_NEW(&p->arena, norms + 1, struct tt_norm);
-    if (!p->tensors || !p->nodes || !p->twin || !p->of_value || !p->varies || !p->norm_nodes ||
-        !p->norms)
+    p->gnodes = TT_NEW(&p->arena, g->nnodes + 1, struct tt_gnode);
+    p->normalises_as = TT_NEW(&p->arena, g->nnodes + 1, int);
+    if (!p->tensors || !p->nodes || !p->twin || !p->of_value || !p->varies || !p->norms ||
+        !p->gnodes || !p->normalises_as)
         return out_of_memory(err);
+    for (int i = 0; i < g->nnodes; i++) {
+        p->gnodes[i] = g->nodes[i];
+        p->normalises_as[i] = i;
+    }
     for (int i = 0; i < g->nvalues; i++)
         p->of_value[i] = -1;
     return TT_OK;
@@ -325,11 +340,23 @@ static enum tt_code finish_outputs(struct tt_program *p, const struct tt_program
     return TT_OK;
 }
 
+/* Give normalisations their struct tt_norm, in the graph's order. */
+static void order_norms(struct tt_program *p)
+{
+    for (int i = 0; i < p->nnodes; i++) {
+        int before = 0;
+
+        for (int k = 0; k < p->nnodes; k++)
+            before += p->nodes[k].norm >= 0 && p->nodes[k].norm < p->nodes[i].norm;
+        if (p->nodes[i].norm >= 0)
+            p->nodes[i].n.norm = &p->norms[before];
+    }
+}
+
 enum tt_code tt_compile(struct tt_program *p, const struct tt_program_spec *spec,
                         struct tt_err *err)
 {
     bool *need;
-    int norm = 0;
 
     p->exact = spec->exact;
     if (allocate(p, err) != TT_OK)
@@ -339,16 +366,20 @@ enum tt_code tt_compile(struct tt_program *p, const struct tt_program_spec *spec
         return out_of_memory(err);
     find_varying(p, spec);
     mark_all(p, spec, need);
+    if (tt_join_layers(p, spec, need, err) != TT_OK)
+        return err->code;
+    mark_all(p, spec, need); // without those that are parts of another now
     for (int i = 0; i < spec->nvariable; i++)
         p->tensors[leaf(p, spec->variable[i])].variable = true;
+    for (int i = 0; i < spec->nwanted; i++) // whoever wants its gradient is about to change it
+        if (is_leaf(p, spec->wanted[i]))
+            p->tensors[leaf(p, spec->wanted[i])].variable = true;
     for (int i = 0; i < p->graph->nnodes; i++)
         if (need[i] && append(p, i, err) != TT_OK)
             return err->code;
     if (finish_outputs(p, spec, err) != TT_OK)
         return err->code;
-    for (int i = 0; i < p->nnodes; i++)
-        if (p->nodes[i].n.op->norm)
-            p->nodes[i].n.norm = &p->norms[norm++];
+    order_norms(p);
     if (p->loss >= 0 && spec->nwanted > 0) {
         if (mark_gradients(p, spec, err) != TT_OK)
             return err->code;

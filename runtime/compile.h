@@ -30,11 +30,12 @@ struct tt_pnode {
     struct tt_node n;
     int in[TT_MAXIN]; // tensors; -1: not given
     int out;
-    bool alias;                   // forward computes nothing: the result is operand 0
-    bool backward;                // has work in the backward run
-    bool galias;                  // operand 0's gradient lies where the result's does
-    unsigned reads;               // TT_READS_...
-    int saved[TT_MAXSAVED], kept; // slots; -1: none
+    bool alias;                         // forward computes nothing: the result is operand 0
+    bool backward;                      // has work in the backward run
+    bool galias;                        // operand 0's gradient lies where the result's does
+    unsigned reads;                     // TT_READS_...
+    int saved[TT_MAXSAVED], tape, kept; // slots; -1: none
+    int norm;                           // of the graph's node that it normalises as; -1: of none
 };
 
 /* Memory that lives from one time to another. */
@@ -46,6 +47,8 @@ struct tt_store_slot {
 struct tt_program {
     struct tt_arena arena;
     const struct tt_graph *graph;
+    struct tt_gnode
+        *gnodes; // [graph->nnodes] its nodes, several in one where runtime/layers.h does
     int64_t limit, batch;
     bool exact;
     int loss; // tensor; -1: none
@@ -53,15 +56,15 @@ struct tt_program {
     struct tt_ptensor *tensors;
     struct tt_pnode *nodes;
     struct tt_store_slot *slots;
-    int *of_value; // [graph->nvalues] tensor in the layout it was made in; -1: not computed
-    bool *varies;  // [graph->nvalues] not the same in every run
-    int *twin;     // [max_tensors] the same value in the other layout; -1: none
+    int *of_value;      // [graph->nvalues] tensor in the layout it was made in; -1: not computed
+    bool *varies;       // [graph->nvalues] not the same in every run
+    int *normalises_as; // [graph->nnodes] the node whose statistics it takes: itself, or its part
+    int *twin;          // [max_tensors] the same value in the other layout; -1: none
     int nnorms;
     struct tt_norm *norms;
-    int *norm_nodes; // of the graph
-    int scratch;     // slot; -1: none
-    float *block;    // all slots
-    int64_t nblock;  // floats
+    int scratch;    // slot; -1: none
+    float *block;   // all slots
+    int64_t nblock; // floats
 
     /* NULL: nobody watches. */
     void (*done)(void *ctx, const struct tt_node *node, bool backward);

@@ -14,6 +14,8 @@
 #define TT_MAX_MR   14  // rows of the widest tile
 #define TT_BN_CHUNK 512 // rows whose statistics are taken together; never depends on threads
 
+#define TT_PERIOD   16 // a table for each channel is repeated until it is a multiple of this
+
 #define TT_WINO_A   0.625f // Winograd's points are 0, +-A, +-B and infinity
 #define TT_WINO_B   1.5f
 #define TT_WINO_RUN 8 // tiles of a row that are transformed together
@@ -59,21 +61,50 @@ struct tt_kernels {
     /* x [R, C]: sum[c] = sum of x, dev[c] = sum of (x - mean of these R rows)^2; R <= TT_BN_CHUNK
      */
     void (*bn_stats)(const float *x, int64_t R, int64_t C, double *sum, double *dev);
-    /* y = x scale[c] + shift[c] */
-    void (*bn_apply)(float *y, const float *x, const float *scale, const float *shift, int64_t R,
-                     int64_t C);
+    /* y = finish of x, elementwise, with sum (NULL: nothing) added in place of what is in y.
+     * f's tables are of period elements, a multiple of TT_PERIOD, and begin again behind it; NULL:
+     * 1, 0.  mask, when not NULL: which elements were from `from` to f->high before they were
+     * clamped, for mask_out(). */
+    void (*affine)(float *y, const float *x, const float *sum, const struct tt_finish *f,
+                   int64_t period, float from, uint32_t *mask, int64_t n);
+    /* x = 0 where the mask that affine() made of as many elements is not set */
+    void (*mask_out)(float *x, const uint32_t *mask, int64_t n);
     /* s1[c] = sum of dy, s2[c] = sum of dy (x - mean[c]); R <= TT_BN_CHUNK */
     void (*bn_sums)(const float *dy, const float *x, const float *mean, int64_t R, int64_t C,
                     double *s1, double *s2);
-    /* dx (+)= a[c] dy + b[c] x + d[c] */
+    /* dx (+)= a dy + b x + d, the three with a period as affine()'s */
     void (*bn_grad)(float *dx, const float *dy, const float *x, const float *a, const float *b,
-                    const float *d, int64_t R, int64_t C, bool add);
+                    const float *d, int64_t period, int64_t n, bool add);
 
     void (*relu)(float *y, const float *x, int64_t n);
     void (*relu_grad)(float *dx, const float *dy, const float *y, int64_t n, bool add);
     void (*sum2)(float *y, const float *a, const float *b, int64_t n); // y = a + b
     void (*copy)(float *y, const float *x, int64_t n, bool add);       // y (+)= x
 };
+
+/* Elements of a table for C channels that affine() and bn_grad() can read. */
+static inline int64_t tt_period(int64_t C)
+{
+    int64_t n = C;
+
+    while (n % TT_PERIOD)
+        n += C;
+    return n;
+}
+
+/* Repeat the first C elements of a table up to its period. */
+static inline void tt_repeat_table(float *table, int64_t C)
+{
+    for (int64_t i = C, n = tt_period(C); i < n; i++)
+        table[i] = table[i - C];
+}
+
+/* Words of the mask of n elements; that of elements from a multiple of 512 on begins at its 32nd
+ * part. */
+static inline int64_t tt_mask_words(int64_t n)
+{
+    return (n + 511) / 512 * 16;
+}
 
 /* The row for this processor. */
 const struct tt_kernels *tt_kernels(void);

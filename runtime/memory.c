@@ -65,19 +65,23 @@ static bool same_order(const struct tt_tensor *a, const struct tt_tensor *b)
            (a->layout == TT_PLAIN || a->ndim == b->ndim);
 }
 
-/* A node may write over operand 0 when nothing reads its storage afterwards. */
-static bool may_overwrite(const struct tt_program *p, int i)
+/* The operand that a node may write over, because nothing reads its storage afterwards; -1: none.
+ */
+static int may_overwrite(const struct tt_program *p, int i)
 {
     const struct tt_pnode *n = &p->nodes[i];
-    const struct tt_ptensor *from = &p->tensors[n->in[0]], *to = &p->tensors[n->out];
+    const struct tt_ptensor *from, *to = &p->tensors[n->out];
+    int at = tt_overwritten(&n->n);
 
-    if (!n->n.op->inplace || from->xstore < 0 || !same_order(&from->t, &to->t) ||
-        p->slots[from->xstore].last > i)
-        return false;
-    for (int k = 1; k < n->n.nin; k++) // an operand that lies there too would be destroyed
-        if (n->in[k] >= 0 && p->tensors[n->in[k]].xstore == from->xstore)
-            return false;
-    return true;
+    if (at < 0)
+        return -1;
+    from = &p->tensors[n->in[at]];
+    if (from->xstore < 0 || !same_order(&from->t, &to->t) || p->slots[from->xstore].last > i)
+        return -1;
+    for (int k = 0; k < n->n.nin; k++) // an operand that lies there too would be destroyed
+        if (k != at && n->in[k] >= 0 && p->tensors[n->in[k]].xstore == from->xstore)
+            return -1;
+    return at;
 }
 
 static void store_values(struct tt_program *p)
@@ -88,12 +92,14 @@ static void store_values(struct tt_program *p)
     for (int i = 0; i < p->nnodes; i++) {
         struct tt_pnode *n = &p->nodes[i];
         struct tt_ptensor *out = &p->tensors[n->out];
-        int last = out->last > i ? out->last : i;
+        int last = out->last > i ? out->last : i, at = n->alias ? 0 : may_overwrite(p, i);
 
-        if (n->alias && p->tensors[n->in[0]].xstore < 0)
+        if (n->alias && p->tensors[n->in[0]].xstore < 0) {
             n->alias = false; // a weight is not ours to share
-        if (n->alias || may_overwrite(p, i)) {
-            out->xstore = p->tensors[n->in[0]].xstore;
+            at = -1;
+        }
+        if (at >= 0) {
+            out->xstore = p->tensors[n->in[at]].xstore;
             stretch(&p->slots[out->xstore], i, last);
         } else {
             out->xstore = add_slot(p, tt_len(&out->t), i, last);
@@ -108,7 +114,7 @@ static void store_gradients(struct tt_program *p)
     for (int i = p->nnodes - 1; i >= 0; i--) { // in backward order: results before operands
         struct tt_pnode *n = &p->nodes[i];
         struct tt_ptensor *out = &p->tensors[n->out];
-        int now = 2 * p->nnodes - 1 - i;
+        int now = 2 * p->nnodes - 1 - i, at = n->alias ? 0 : tt_overwritten(&n->n);
 
         if (!n->backward)
             continue;
@@ -124,10 +130,9 @@ static void store_gradients(struct tt_program *p)
             if (!t->grad || t->gstore >= 0)
                 continue;
             last = t->wanted || t->node < 0 ? forever(p) : 2 * p->nnodes - 1 - t->node;
-            if (k == 0 && !n->n.add[0] && (n->alias || n->n.op->inplace) && !out->wanted &&
-                same_order(&t->t, &out->t)) {
+            if (k == at && !n->n.add[k] && !out->wanted && same_order(&t->t, &out->t)) {
                 t->gstore = out->gstore;
-                n->galias = true;
+                n->galias = k == 0;
                 stretch(&p->slots[t->gstore], now, last);
             } else {
                 t->gstore = add_slot(p, tt_len(&t->t), now, last);
@@ -147,12 +152,14 @@ static void store_node_memory(struct tt_program *p)
         for (int k = 0; k < TT_MAXSAVED; k++)
             if (n->n.nsaved[k])
                 n->saved[k] = add_slot(p, n->n.nsaved[k], i, n->backward ? back : i);
+        if (n->n.ntape && n->backward)
+            n->tape = add_slot(p, n->n.ntape, i, back);
         if (n->n.nkept)
             n->kept = add_slot(p, n->n.nkept + (n->backward ? n->n.nkept_back : 0), -1, forever(p));
         if (n->n.nscratch > scratch)
             scratch = n->n.nscratch;
-        if (n->n.op->norm) {
-            int64_t C = p->tensors[n->in[0]].t.dim[1];
+        if (tt_normalises(&n->n)) {
+            int64_t C = tt_len(n->n.in[n->n.op->norm]);
 
             /* mean and variance of the batch, side by side */
             n->saved[TT_MAXSAVED - 1] =
@@ -234,10 +241,11 @@ static void point(struct tt_program *p)
 
         for (int k = 0; k < TT_MAXSAVED; k++)
             n->saved[k] = n->nsaved[k] ? at(p, p->nodes[i].saved[k]) : NULL;
+        n->tape = at(p, p->nodes[i].tape);
         n->kept = at(p, p->nodes[i].kept);
         n->scratch = n->nscratch ? at(p, p->scratch) : NULL;
         if (n->norm) {
-            int64_t C = n->in[0]->dim[1];
+            int64_t C = tt_len(n->in[n->op->norm]);
 
             n->norm->batch_mean = at(p, p->nodes[i].saved[TT_MAXSAVED - 1]);
             n->norm->batch_var = n->norm->batch_mean + (C + ROUND - 1) / ROUND * ROUND;
@@ -248,7 +256,7 @@ static void point(struct tt_program *p)
 enum tt_code tt_plan_storage(struct tt_program *p, struct tt_err *err)
 {
     p->scratch = -1;
-    p->max_slots = 2 * p->ntensors + (TT_MAXSAVED + 2) * p->nnodes + 1;
+    p->max_slots = 2 * p->ntensors + (TT_MAXSAVED + 3) * p->nnodes + 1;
     p->slots = TT_NEW(&p->arena, p->max_slots, struct tt_store_slot);
     if (!p->slots)
         return tt_fail(err, TT_ENOMEM, "out of memory while planning memory");

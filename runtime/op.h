@@ -3,45 +3,7 @@
 #define TT_RUNTIME_OP_H
 
 #include "base/err.h"
-#include "runtime/attr.h"
-#include "runtime/tensor.h"
-
-#define TT_MAXSAVED 3
-
-/* Which statistics a batch normalisation uses; set before each forward by who runs it. */
-struct tt_norm {
-    float prior, batch; // mean = prior * mean0 + batch * batch mean; variance alike
-    bool unbiased;      // the batch's variance with n - 1
-    bool through;       // gradients flow through the batch's statistics
-    bool measure;       // fill batch_mean and batch_var even when batch is 0
-    const float *mean0; // [C]; where the prior is; the node's own operands by default
-    const float *var0;  // [C]
-    int64_t rows;       // written by forward, with the two below, when batch != 0 or measure:
-    float *batch_mean;  // [C]; how many rows a channel's statistics are of
-    float *batch_var;   // [C], unbiased or not as asked
-};
-
-/* One application of an operator in a compiled program. */
-struct tt_node {
-    const struct tt_op *op;
-    const char *name; // of the node in the model file; for messages
-    int nin;
-    struct tt_tensor *in[TT_MAXIN]; // NULL: an optional operand that is not given
-    bool constant[TT_MAXIN];        // in[i]->x is never written after compile
-    bool add[TT_MAXIN];             // backward adds to in[i]->g; false: it overwrites
-    struct tt_tensor *out;
-    const void *attr;            // the operator's own struct; NULL when it has none
-    int64_t batch;               // of this run: what tt_affine's b is multiplied with
-    int64_t nsaved[TT_MAXSAVED]; // floats to keep from forward to backward, set by shape
-    float *saved[TT_MAXSAVED];   //
-    int64_t nkept;               // floats that live as long as the program, set by shape
-    int64_t nkept_back;          // more of them, which follow, when backward has work here
-    float *kept;                 // zeroed at compile
-    bool exact;                  // no algorithm that rounds more than the formula does
-    int64_t nscratch;            // floats for the time of one call, set by shape
-    float *scratch;              //
-    struct tt_norm *norm;        // of a batch normalisation
-};
+#include "runtime/node.h"
 
 enum tt_layout_rule {
     TT_WANTS_PLAIN, // operands and result row-major
@@ -71,10 +33,15 @@ struct tt_op {
     const char *source; // where the formula comes from
     size_t attr_size;   // of its own struct
     enum tt_layout_rule layout;
-    bool inplace; // the result may lie where operand 0 does, and operand 0's gradient where the
-                  // result's does, when sizes are equal
-    bool view;    // the result is operand 0's values in the same order: nothing is computed
-    bool norm;    // normalises with statistics: its nodes get a struct tt_norm
+    unsigned follow; // operands that lie as the result does, as bits; besides TT_WANTS_LAST's
+    bool inplace;    // the result may lie where operand 0 does, and operand 0's gradient where the
+                     // result's does, when sizes are equal
+    bool view;       // the result is operand 0's values in the same order: nothing is computed
+    int norm;        // normalises with statistics: its nodes get a struct tt_norm, whose prior mean
+                     // and variance are this operand, when given, and the next; 0: does not
+
+    /* Which operand is meant by inplace; -1: none.  NULL: 0. */
+    int (*overwrites)(const struct tt_node *n);
 
     /* Fill attr from the file's attributes and integer operands.  NULL: has neither. */
     enum tt_code (*read)(struct tt_attrs *a, void *attr, struct tt_err *err);
@@ -105,6 +72,19 @@ const struct tt_op *tt_op_find(const char *name);
 static inline int tt_product_gradients(const struct tt_node *n)
 {
     return (n->in[0]->g != NULL) + (n->in[1]->g != NULL);
+}
+
+/* Whether it gets a struct tt_norm. */
+static inline bool tt_normalises(const struct tt_node *n)
+{
+    return n->op->norm && n->in[n->op->norm];
+}
+
+/* The operand where the result may lie, and whose gradient may lie where the result's does; -1:
+ * none. */
+static inline int tt_overwritten(const struct tt_node *n)
+{
+    return !n->op->inplace ? -1 : n->op->overwrites ? n->op->overwrites(n) : 0;
 }
 
 /* The value of v for this run's batch. */

@@ -14,8 +14,8 @@ static void default_norms(struct tt_program *p)
         if (!n->norm)
             continue;
         n->norm->prior = 1;
-        n->norm->mean0 = n->in[3]->x;
-        n->norm->var0 = n->in[4]->x;
+        n->norm->mean0 = n->in[n->op->norm]->x;
+        n->norm->var0 = n->in[n->op->norm + 1]->x;
     }
 }
 
@@ -97,11 +97,6 @@ struct tt_norm *tt_program_norms(struct tt_program *p, int *ret_n)
 {
     *ret_n = p->nnorms;
     return p->norms;
-}
-
-int tt_program_norm_node(const struct tt_program *p, int i)
-{
-    return p->norm_nodes[i];
 }
 
 void tt_program_watch(struct tt_program *p,

@@ -42,10 +42,8 @@ struct tt_tensor *tt_program_tensor(struct tt_program *p, int value);
  * own place, or none).  Kept until the next call. */
 void tt_program_bind(struct tt_program *p, int value, float *x, float *g);
 
-/* The normalisation layers in graph order, to be set before forward.  norm[i] is that of
- * node tt_program_norm_node(p, i) of the graph. */
+/* The normalisation layers in the order of the graph's nodes, to be set before forward. */
 struct tt_norm *tt_program_norms(struct tt_program *p, int *ret_n);
-int tt_program_norm_node(const struct tt_program *p, int i);
 
 void tt_program_forward(struct tt_program *p);
 

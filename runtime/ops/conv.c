@@ -14,8 +14,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "runtime/kernels.h"
-#include "runtime/op.h"
+#include "runtime/ops/conv.h"
 #include "runtime/ops/taps.h"
 #include "runtime/ops/window.h"
 #include "runtime/ops/winograd.h"
@@ -83,17 +82,30 @@ static void measure(const struct tt_node *n, struct geometry *g)
     }
 }
 
-/* What a node keeps: marks, forward's table and packed weights, then the same for backward. */
+/* What a node keeps: marks, zeros that padding reads, forward's table and packed weights, then the
+ * same for backward. */
 #define MARKS 16 // floats; [0] forward tables made, [1] forward packed, [2] [3] the same, back
 
-static float *at_table(const struct tt_node *n)
+static float *at_zeros(const struct tt_node *n)
 {
     return n->kept + MARKS;
 }
 
+static int64_t nzeros(const struct geometry *g)
+{
+    int64_t most = g->C > g->O ? g->C : g->O;
+
+    return (most + 15) / 16 * 16;
+}
+
+static float *at_table(const struct tt_node *n, const struct geometry *g)
+{
+    return at_zeros(n) + nzeros(g);
+}
+
 static float *at_packed(const struct tt_node *n, const struct geometry *g)
 {
-    return at_table(n) + g->table;
+    return at_table(n, g) + g->table;
 }
 
 static float *at_table_back(const struct tt_node *n, const struct geometry *g)
@@ -161,10 +173,10 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     n->out->dim[1] = g.O;
     for (int i = 2; i < n->out->ndim; i++)
         n->out->dim[i] = g.OH[i - n->out->ndim + 2];
-    n->nkept = MARKS + g.table + g.packed;
+    n->nkept = MARKS + nzeros(&g) + g.table + g.packed;
     n->nkept_back = g.table_back + (g.winograd ? 0 : g.H[0] * g.H[1]) + g.packed_back;
-    n->nsaved[0] = g.C > g.O ? g.C : g.O; // zeros, what padding reads
-    if (!n->constant[1])                  // for the weight's gradient: one image's columns
+    n->nscratch = 0;
+    if (!n->constant[1]) // for the weight's gradient: one image's columns
         n->nscratch = g.OH[0] * g.OH[1] * g.taps * g.Cg + g.taps * g.Cg * g.Og;
     if (g.winograd && !n->nscratch) // once: for as many threads as there are when it is compiled
         n->nscratch = omp_get_max_threads() * tt_winograd_nscratch(g.C, g.O);
@@ -202,19 +214,19 @@ static void pack(const struct geometry *g, const float *w, float *to)
 }
 
 /* back: the gradient to the input instead */
-static void run_winograd(struct tt_node *n, const struct geometry *g, bool back)
+static void run_winograd(struct tt_node *n, const struct geometry *g, bool back,
+                         const struct tt_finish *finish)
 {
     int64_t share = tt_winograd_nscratch(g->C, g->O);
     int threads = omp_get_max_threads();
     float *weights = back ? at_packed_back(n, g) : at_packed(n, g), *done = n->kept + 2 * back + 1;
-    struct tt_winograd w = {
-        .images = n->in[0]->dim[0],
-        .C = back ? g->O : g->C,
-        .O = back ? g->C : g->O,
-        .x = back ? n->out->g : n->in[0]->x,
-        .y = back ? n->in[0]->g : n->out->x,
-        .weights = weights,
-        .finish = {.shift = back || !n->in[2] ? NULL : n->in[2]->x, .add = back && n->add[0]}};
+    struct tt_winograd w = {.images = n->in[0]->dim[0],
+                            .C = back ? g->O : g->C,
+                            .O = back ? g->C : g->O,
+                            .x = back ? n->out->g : n->in[0]->x,
+                            .y = back ? n->in[0]->g : n->out->x,
+                            .weights = weights,
+                            .finish = *finish};
 
     for (int i = 0; i < 2; i++) {
         w.H[i] = back ? g->OH[i] : g->H[i];
@@ -229,24 +241,27 @@ static void run_winograd(struct tt_node *n, const struct geometry *g, bool back)
     tt_winograd_run(&w, n->scratch, threads);
 }
 
-static void forward(struct tt_node *n)
+void tt_conv_forward(struct tt_node *n, const struct tt_finish *finish)
 {
     struct geometry g;
     int32_t *table;
 
     measure(n, &g);
-    memset(n->saved[0], 0, sizeof(float) * (size_t)n->nsaved[0]);
     if (g.winograd) {
-        run_winograd(n, &g, false);
+        run_winograd(n, &g, false, finish);
         return;
     }
-    table = (int32_t *)(void *)at_table(n);
+    table = (int32_t *)(void *)at_table(n, &g);
     if (!n->kept[0])
         make_table(&g, table);
     if (!n->kept[1] || !n->constant[1])
         pack(&g, n->in[1]->x, at_packed(n, &g));
     n->kept[0] = n->kept[1] = 1;
-    for (int64_t i = 0; i < g.groups; i++)
+    for (int64_t i = 0; i < g.groups; i++) {
+        struct tt_finish f = *finish;
+
+        f.scale = f.scale ? f.scale + i * g.Og : NULL;
+        f.shift = f.shift ? f.shift + i * g.Og : NULL;
         tt_taps_run(&(struct tt_taps){
             .images = n->in[0]->dim[0],
             .pixels = g.OH[0] * g.OH[1],
@@ -255,15 +270,21 @@ static void forward(struct tt_node *n)
             .N = g.Og,
             .offset = table,
             .x = n->in[0]->x + i * g.Cg,
-            .zeros = n->saved[0],
+            .zeros = at_zeros(n),
             .x_image = g.H[0] * g.H[1] * g.C,
             .x_pixel = g.C,
             .y = n->out->x + i * g.Og,
             .y_image = g.OH[0] * g.OH[1] * g.O,
             .y_pixel = g.O,
             .packed = at_packed(n, &g) + i * g.panels * TT_NR * g.taps * g.Cg,
-            .finish = {.shift = n->in[2] ? n->in[2]->x + i * g.Og : NULL},
+            .finish = f,
         });
+    }
+}
+
+static void forward(struct tt_node *n)
+{
+    tt_conv_forward(n, &(struct tt_finish){.shift = n->in[2] ? n->in[2]->x : NULL});
 }
 
 /* ---- backward ------------------------------------------------------------------------------ */
@@ -359,7 +380,7 @@ static void run_phase(struct tt_node *n, const struct geometry *g, const int64_t
             .offset = table,
             .to = to,
             .x = n->out->g + i * g->Og,
-            .zeros = n->saved[0],
+            .zeros = at_zeros(n),
             .x_image = g->OH[0] * g->OH[1] * g->O,
             .x_pixel = g->O,
             .y = n->in[0]->g + i * g->Cg,
@@ -378,7 +399,7 @@ static void backward_input(struct tt_node *n, const struct geometry *g)
     int64_t phase[2], pixels = 0, table = 0, packed = 0;
 
     if (g->winograd) {
-        run_winograd(n, g, true);
+        run_winograd(n, g, true, &(struct tt_finish){.add = n->add[0]});
         return;
     }
     for (phase[0] = 0; phase[0] < g->stride[0]; phase[0]++)
@@ -406,7 +427,7 @@ static void backward_weight(struct tt_node *n, const struct geometry *g)
 
     for (int64_t i = 0; i < g->groups; i++) {
         for (int64_t b = 0; b < n->in[0]->dim[0]; b++) {
-            gather(g, (const int32_t *)(const void *)at_table(n),
+            gather(g, (const int32_t *)(const void *)at_table(n, g),
                    n->in[0]->x + b * g->H[0] * g->H[1] * g->C + i * g->Cg, col);
             cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)g->Og, (int)pixels,
                         1, col, (int)rows, n->out->g + b * pixels * g->O + i * g->Og, (int)g->O,

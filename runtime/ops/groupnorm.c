@@ -67,10 +67,14 @@ static struct size measure(const struct tt_node *n)
     return s;
 }
 
-/* saved[0]: mean and 1 / sqrt(var + epsilon) of each image's groups.  scratch, an image: two
- * doubles and five floats a channel (ten, for alignment); then two floats a channel for each
- * image's dscale and dbias */
-#define IMAGE_FLOATS 10
+/* Of an image's scratch: two doubles a channel, then five tables. */
+static int64_t image_floats(const struct size *s)
+{
+    return 4 * s->C + 5 * tt_period(s->C);
+}
+
+/* saved[0]: mean and 1 / sqrt(var + epsilon) of each image's groups.  scratch: the images', then
+ * two floats a channel for each image's dscale and dbias */
 static enum tt_code shape(struct tt_node *n, struct tt_err *err)
 {
     const struct attr *g = (const struct attr *)n->attr;
@@ -94,7 +98,7 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     n->out->ndim = x->ndim;
     memcpy(n->out->dim, x->dim, sizeof x->dim);
     n->nsaved[0] = 2 * s.N * s.G;
-    n->nscratch = s.N * s.C * (IMAGE_FLOATS + 2);
+    n->nscratch = s.N * (image_floats(&s) + 2 * s.C);
     return TT_OK;
 }
 
@@ -108,13 +112,13 @@ static struct image image_at(const struct tt_node *n, const struct size *s, int6
 {
     struct image m;
 
-    m.u = (double *)(void *)(n->scratch + i * s->C * IMAGE_FLOATS);
+    m.u = (double *)(void *)(n->scratch + i * image_floats(s));
     m.v = m.u + s->C;
     m.a = (float *)(void *)(m.v + s->C);
-    m.b = m.a + s->C;
-    m.d = m.b + s->C;
-    m.e = m.d + s->C;
-    m.f = m.e + s->C;
+    m.b = m.a + tt_period(s->C);
+    m.d = m.b + tt_period(s->C);
+    m.e = m.d + tt_period(s->C);
+    m.f = m.e + tt_period(s->C);
     return m;
 }
 
@@ -159,6 +163,16 @@ static void join_stats(const struct size *s, const struct image *m, int64_t g, d
     *rstd = (float)(1 / sqrt(dev / (double)(s->each * s->P) + eps));
 }
 
+/* y = a x + b of each channel, channels last */
+static void apply_last(const struct size *s, float *y, const float *x, struct image m)
+{
+    struct tt_finish f = {.scale = m.a, .shift = m.b};
+
+    tt_repeat_table(m.a, s->C);
+    tt_repeat_table(m.b, s->C);
+    tt_kernels()->affine(y, x, NULL, &f, tt_period(s->C), 0, NULL, s->P * s->C);
+}
+
 static void forward(struct tt_node *n)
 {
     double eps = (double)((const struct attr *)n->attr)->epsilon;
@@ -181,7 +195,7 @@ static void forward(struct tt_node *n)
             m.b[c] = n->in[2]->x[k] - mean[at] * m.a[c];
         }
         if (s.last)
-            tt_kernels()->bn_apply(y, x, m.a, m.b, s.P, s.C);
+            apply_last(&s, y, x, m);
         for (int64_t c = 0; !s.last && c < s.C; c++)
             tt_rows()->affine(y + c * s.P, x + c * s.P, m.a[c], m.b[c], s.P);
     }
@@ -237,6 +251,16 @@ static void set_slopes(const struct tt_node *n, const struct size *s, int64_t i,
     }
 }
 
+/* The same of channels last. */
+static void grad_last(const struct size *s, float *dx, const float *dy, const float *x,
+                      struct image m, bool add)
+{
+    tt_repeat_table(m.a, s->C);
+    tt_repeat_table(m.b, s->C);
+    tt_repeat_table(m.d, s->C);
+    tt_kernels()->bn_grad(dx, dy, x, m.a, m.b, m.d, tt_period(s->C), s->P * s->C, add);
+}
+
 /* dscale and dbias, from the images' shares [N][2][C] in order */
 static void join_params(const struct tt_node *n, const struct size *s, const float *share)
 {
@@ -259,7 +283,7 @@ static void backward(struct tt_node *n)
 {
     struct size s = measure(n);
     const float *mean = n->saved[0], *rstd = mean + s.N * s.G;
-    float *share = n->scratch + s.N * s.C * IMAGE_FLOATS;
+    float *share = n->scratch + s.N * image_floats(&s);
 
 #pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
     for (int64_t i = 0; i < s.N; i++) {
@@ -276,7 +300,7 @@ static void backward(struct tt_node *n)
             continue;
         set_slopes(n, &s, i, m);
         if (s.last)
-            tt_kernels()->bn_grad(dx, dy, x, m.a, m.b, m.d, s.P, s.C, n->add[0]);
+            grad_last(&s, dx, dy, x, m, n->add[0]);
         for (int64_t c = 0; !s.last && c < s.C; c++)
             tt_rows()->grad(dx + c * s.P, dy + c * s.P, x + c * s.P, m.a[c], m.b[c], m.d[c], s.P,
                             n->add[0]);

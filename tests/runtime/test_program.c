@@ -174,7 +174,7 @@ static void gradients_of_the_whole_network_match_differences(void **state)
 }
 
 struct seen {
-    int runs[2], convs[2], nodes[2]; // forward, backward
+    int runs[2], layers[2], nodes[2]; // forward, backward
     double flops[2];
 };
 
@@ -187,7 +187,7 @@ static void see(void *ctx, const struct tt_node *node, bool backward)
         return;
     }
     s->nodes[backward]++;
-    s->convs[backward] += !strcmp(node->op->name, "Conv");
+    s->layers[backward] += !strcmp(node->op->name, "tt.Layer");
     s->flops[backward] += node->op->flops ? node->op->flops(node, backward) : 0;
 }
 
@@ -208,8 +208,8 @@ static void who_watches_sees_every_node_and_what_it_computes(void **state)
     assert_memory_equal(a, b, sizeof a);
     assert_int_equal(two.runs[0], 1);
     assert_int_equal(two.runs[1], 1);
-    assert_int_equal(two.convs[0], 9);
-    assert_int_equal(two.convs[1], 8);
+    assert_int_equal(two.layers[0], 9);
+    assert_int_equal(two.layers[1], 9);
     tt_program_watch(p, see, &one);
     run(p, 1, true, b);
     tt_program_backward(p);
