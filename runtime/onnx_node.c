@@ -352,7 +352,11 @@ static enum tt_code fold_or_run(struct tt_onnx_reading *r, const struct tt_fold 
     const enum tt_code rc = run_fold(r, fold);
     struct tt_err why;
 
-    if (rc != TT_EUNSUPPORTED || !op || !op->opset)
+    if (!strcmp(r->node->op_type, "Range"))
+        op = tt_op_find("tt.Range");
+    else if (op && !op->opset)
+        op = NULL;
+    if (rc != TT_EUNSUPPORTED || !op)
         return rc;
     why = *r->err;
     if (tt_onnx_run_op(r, op) == TT_OK)

@@ -32,7 +32,7 @@ static const char *const folders[] = {"node", "simple", "pytorch-converted", "py
 static const char listed_names[] =
     "Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat "
     "Constant ConstantOfShape Conv ConvTranspose CumSum DepthToSpace Div Dropout Einsum Elu "
-    "Equal Erf Exp Expand Flatten Floor Gather GatherElements Gelu Gemm GlobalAveragePool "
+    "Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool "
     "GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity "
     "InstanceNormalization IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log "
     "LogSoftmax MatMul Max MaxPool Mean Min Mod Mul Neg Not OneHot Or PRelu Pad Pow Range "

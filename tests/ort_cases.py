@@ -91,6 +91,9 @@ def moves():
     case("gather_fed", "Gather", {"x": (2, 5, 3), "i": np.array([[0, -1], [4, 2]])}, axis=1)
     case("gather_elements_fed", "GatherElements",
          {"x": (2, 5, 3), "i": np.array([[[0, 1, -1]], [[4, 2, 3]]])}, axis=1)
+    case("gather_nd_fed", "GatherND", {"x": (2, 5, 3), "i": np.array([[0, -1], [1, 2], [1, 2]])})
+    case("gather_nd_batch", "GatherND", {"x": (2, 5, 3, 4), "i": np.array([[[0, -1]], [[4, 2]]])},
+         batch_dims=1)
     for mode in ("reflect", "edge", "constant", "wrap"):
         case("pad_" + mode, "Pad", {"x": (2, 3, 4, 5)}, 19,
              {"p": np.array([0, 1, 2, 0, 0, 0, 3, 1])}, mode=mode)

@@ -158,7 +158,8 @@ const struct tt_op tt_op_trilu = {
     .backward = backward_trilu,
 };
 
-/* ---- Range: of numbers that are known; integers are folded ------------------------------------
+/* ---- Range: of numbers that are known; integers are folded, or tt.Range
+ * ----------------------------
  */
 
 static enum tt_code shape_range(struct tt_node *n, struct tt_err *err)
@@ -194,4 +195,69 @@ const struct tt_op tt_op_range = {
     .layout = TT_WANTS_PLAIN,
     .shape = shape_range,
     .forward = forward_range,
+};
+
+/* ---- tt.Range: of integers that depend on the batch, as a row's number is -----------------------
+ */
+
+#define EXACT (1 << 24) // beyond it float32 skips integers
+
+struct range {
+    struct tt_affine of[3]; // start, limit, delta
+};
+
+static enum tt_code read_integers(struct tt_attrs *a, void *attr, struct tt_err *err)
+{
+    struct range *t = (struct range *)attr;
+
+    for (int k = 0; k < 3; k++) {
+        if (a->ints[k]->n != 1)
+            return tt_fail(err, TT_ESHAPE, "operand %d has %lld elements, want 1", k,
+                           (long long)a->ints[k]->n);
+        t->of[k] = a->ints[k]->v[0];
+    }
+    return TT_OK;
+}
+
+static enum tt_code shape_integers(struct tt_node *n, struct tt_err *err)
+{
+    const struct range *t = (const struct range *)n->attr;
+    int64_t at[3], span;
+
+    for (int k = 0; k < 3; k++) {
+        at[k] = tt_now(t->of[k], n);
+        if (at[k] < -EXACT || at[k] > EXACT)
+            return tt_fail(err, TT_ERANGE, "a range to or by %lld, at most 2^24 is supported",
+                           (long long)at[k]);
+    }
+    span = at[1] - at[0];
+    if (!at[2] || !span || (span > 0) != (at[2] > 0))
+        return tt_fail(err, TT_ERANGE, "a range from %lld to %lld in steps of %lld",
+                       (long long)at[0], (long long)at[1], (long long)at[2]);
+    n->out->ndim = 1;
+    n->out->dim[0] = (span - (span > 0 ? 1 : -1)) / at[2] + 1;
+    n->out->dtype = TT_INTS;
+    return TT_OK;
+}
+
+static void forward_integers(struct tt_node *n)
+{
+    const struct range *t = (const struct range *)n->attr;
+    int64_t start = tt_now(t->of[0], n), delta = tt_now(t->of[2], n);
+
+    for (int64_t i = 0; i < n->out->dim[0]; i++)
+        n->out->x[i] = (float)(start + i * delta);
+}
+
+const struct tt_op tt_op_range_of_batch = {
+    .name = "tt.Range",
+    .min_in = 3,
+    .max_in = 3,
+    .ints = 1u << 0 | 1u << 1 | 1u << 2,
+    .source = "ONNX Range-11",
+    .attr_size = sizeof(struct range),
+    .layout = TT_WANTS_PLAIN,
+    .read = read_integers,
+    .shape = shape_integers,
+    .forward = forward_integers,
 };

@@ -270,6 +270,27 @@ def good():
     # its output is its input
     save("input_output", [h.make_node("Identity", ["x"], ["y"], "one")], [x()], [y()])
 
+    # a mask of rows is looked up by row and column, flattened, as the older of PyTorch's exporters
+    # writes mask[rows, columns], and by tuples, as the newer one does; rows are as many as the batch
+    unsq = lambda i, o, axes: h.make_node("Unsqueeze", [i, axes], [o], o)
+    nodes = [h.make_node("Shape", ["x"], ["s"], "s"), h.make_node("Gather", ["s", "i0"], ["n"], "n"),
+             h.make_node("Range", ["i0", "n", "i1"], ["rows"], "rows"),
+             unsq("rows", "tall", "a1"), h.make_node("Mul", ["tall", "five"], ["begin"], "begin"),
+             h.make_node("Add", ["begin", "columns"], ["at"], "at"),
+             h.make_node("Reshape", ["x", "all"], ["line"], "line"),
+             h.make_node("Gather", ["line", "at"], ["looked"], "looked"),
+             h.make_node("Shape", ["at"], ["both"], "both"),
+             h.make_node("Expand", ["tall", "both"], ["row_of"], "row_of"),
+             h.make_node("Expand", ["columns", "both"], ["column_of"], "column_of"),
+             unsq("row_of", "r3", "a2"), unsq("column_of", "c3", "a2"),
+             h.make_node("Concat", ["r3", "c3"], ["tuples"], "tuples", axis=-1),
+             h.make_node("GatherND", ["x", "tuples"], ["named"], "named"),
+             h.make_node("Sub", ["looked", "named"], ["none"], "none"),
+             h.make_node("Concat", ["looked", "none"], ["y"], "y", axis=1)]
+    save("row_numbers", nodes, [x(shape=("n", 5))], [y()],
+         [ints("i0", 0), ints("i1", 1), ints("a1", [1]), ints("a2", [2]), ints("five", 5),
+          ints("columns", [3, 0, 1]), ints("all", [-1])])
+
     # more operands than a node of ours has, with and without broadcasting
     nodes = [h.make_node("Concat", ["x"] * 70, ["wide"], "wide", axis=-1),
              h.make_node("Relu", ["wide"], ["r"], "relu"),
@@ -279,7 +300,8 @@ def good():
          [nh.from_array(np.float32([v]), k) for k, v in (("one", 0.5), ("low", 1.5))], opset=13)
 
     for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", \
-            "numbers", "spread", "written_out", "input_output", "many_operands":
+            "numbers", "spread", "written_out", "input_output", "many_operands", \
+            "row_numbers":
         answer(file)
     answer("fixed", (4,))
 

@@ -88,6 +88,12 @@ static void models_answer_as_another_runtime_does(void **state)
          "Sum Sum Max Max ",
          2,
          {1, 3}},
+        {"row_numbers",
+         "tt.Range Unsqueeze Mul Add Reshape Gather Expand Expand Unsqueeze Unsqueeze Concat "
+         "GatherND "
+         "Sub Concat ",
+         0,
+         {1, 3}},
         {"numbers", "Transpose Mul Mul Cast Add Cast MatMul ", 3, {1, 3}},
     };
 

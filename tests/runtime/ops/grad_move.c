@@ -14,7 +14,8 @@ static struct tt_affine list_same[] = {{2, 0}, {3, 0}};
 static const struct tt_ints resized = INTS(list_resized), same = INTS(list_same);
 static const float scales[] = {1, 1, 2, 1.6f}, every_scale[] = {2, 1.4f, 1.5f, .6f};
 static const float rows[] = {2, 0, -1, 2, 1, 1}, one[] = {-2},
-                   places[] = {0, 2, 1, -1, 0, 1, 1, 2, -3, 0, 0, 1, 2, 1, 1, 0, 2, 1};
+                   places[] = {0, 2, 1, -1, 0, 1, 1, 2, -3, 0, 0, 1, 2, 1, 1, 0, 2, 1},
+                   tuples[] = {0, 2, 2, -1, 0, 2, 1, 1, -3, 0, 0, 3}, alone[] = {1, 0, 1, -2};
 
 const struct gradcase tt_grad_move[] = {
     {"Split",
@@ -48,6 +49,14 @@ const struct gradcase tt_grad_move[] = {
      {AINT("axis", 1)},
      .given = {NULL, places},
      .integers = 2},
+    {"GatherND",
+     "two of three dimensions behind the batch",
+     2,
+     {{4, 2, 3, 4, 2}, {3, 2, 3, 2}},
+     {AINT("batch_dims", 1)},
+     .given = {NULL, tuples},
+     .integers = 2},
+    {"GatherND", "rows", 2, {{2, 2, 5}, {2, 4, 1}}, {{0}}, .given = {NULL, alone}, .integers = 2},
     {"Expand", "", 1, {{3, 4, 1, 5}}, {{0}}, {&to}},
     {"Tile", "", 1, {{4, 2, 3, 2, 4}}, {{0}}, {&repeats}},
     {"DepthToSpace", "DCR", 1, {{4, 2, 12, 3, 5}}, {AINT("blocksize", 2)}},
