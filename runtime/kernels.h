@@ -46,6 +46,12 @@ struct tt_kernels {
     void (*tile)(float *const *c, int mr, int nr, const float *const *a, int taps, int64_t K,
                  const float *b, const struct tt_finish *f);
 
+    /* y[p * y_step + c] = sum over t < taps of x[p * x_step + tap[t][0] + c] w[tap[t][1] + c],
+     * finished, for p < pixels, c < C. */
+    void (*depthwise)(float *y, int64_t y_step, const float *x, int64_t x_step, int64_t pixels,
+                      const int64_t (*tap)[2], int taps, const float *w, int64_t C,
+                      const struct tt_finish *f);
+
     /* Winograd's F(4x4, 3x3), runtime/ops/winograd.h; C a multiple of 16.
      * in: v[i * step + t * tile + c], i < 36, for tiles neighbours t <= TT_WINO_RUN of a row.
      * product: m [rows, 16] = v [rows, K] u [K, 16], rows of m wide apart.

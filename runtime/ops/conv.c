@@ -7,7 +7,7 @@
  * gradient to the input is the same product with the kernel turned: the pixels of the input
  * fall into stride x stride phases, each with its own taps, so that no tap is wasted on zeros.
  * Kernels of 3x3 at stride 1 go Winograd's way (runtime/ops/winograd.h), unless the node must be
- * exact or its weights change.
+ * exact or its weights change; one kernel for each channel, runtime/ops/depthwise.h's.
  */
 #include <cblas.h>
 #include <omp.h>
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "runtime/ops/conv.h"
+#include "runtime/ops/depthwise.h"
 #include "runtime/ops/taps.h"
 #include "runtime/ops/window.h"
 #include "runtime/ops/winograd.h"
@@ -42,7 +43,8 @@ struct geometry {
     int64_t taps, panels, panels_back; // of one group
     int64_t table, table_back;         // ints
     int64_t packed, packed_back;       // floats
-    bool winograd;
+    int64_t places;                    // ints
+    bool winograd, depthwise;
 };
 
 static void measure(const struct tt_node *n, struct geometry *g)
@@ -70,15 +72,19 @@ static void measure(const struct tt_node *n, struct geometry *g)
     g->panels_back = (g->Cg + TT_NR - 1) / TT_NR;
     g->table = g->OH[0] * g->OH[1] * g->taps;
     g->table_back = g->H[0] * g->H[1] * g->taps; // an upper bound: phases share the taps out
+    g->places = g->H[0] * g->H[1];
     g->packed = g->groups * g->panels * TT_NR * g->taps * g->Cg;
     g->packed_back = g->groups * g->panels_back * TT_NR * g->taps * g->Og;
     g->winograd = !n->exact && n->constant[1] && g->groups == 1 && g->K[0] == 3 && g->K[1] == 3 &&
                   g->stride[0] == 1 && g->stride[1] == 1 && g->dilation[0] == 1 &&
                   g->dilation[1] == 1 && tt_winograd_fits(g->C, g->O, g->OH) &&
                   tt_winograd_fits(g->O, g->C, g->H);
-    if (g->winograd) {
-        g->table = g->table_back = 0;
-        g->packed = g->packed_back = tt_winograd_nweights(g->C, g->O);
+    g->depthwise = g->groups > 1 && g->Cg == 1 && g->Og == 1;
+    if (g->winograd || g->depthwise) { // without tables, but for the weight's gradient
+        g->table_back = g->places = 0;
+        g->table = n->constant[1] ? 0 : g->table;
+        g->packed = g->winograd ? tt_winograd_nweights(g->C, g->O) : g->taps * g->C;
+        g->packed_back = g->winograd ? g->packed : 0;
     }
 }
 
@@ -121,7 +127,7 @@ static float *at_places(const struct tt_node *n, const struct geometry *g)
 
 static float *at_packed_back(const struct tt_node *n, const struct geometry *g)
 {
-    return at_places(n, g) + (g->winograd ? 0 : g->H[0] * g->H[1]);
+    return at_places(n, g) + g->places;
 }
 
 static enum tt_code check(const struct tt_node *n, struct tt_err *err)
@@ -174,7 +180,7 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     for (int i = 2; i < n->out->ndim; i++)
         n->out->dim[i] = g.OH[i - n->out->ndim + 2];
     n->nkept = MARKS + nzeros(&g) + g.table + g.packed;
-    n->nkept_back = g.table_back + (g.winograd ? 0 : g.H[0] * g.H[1]) + g.packed_back;
+    n->nkept_back = g.table_back + g.places + g.packed_back;
     n->nscratch = 0;
     if (!n->constant[1]) // for the weight's gradient: one image's columns
         n->nscratch = g.OH[0] * g.OH[1] * g.taps * g.Cg + g.taps * g.Cg * g.Og;
@@ -241,22 +247,48 @@ static void run_winograd(struct tt_node *n, const struct geometry *g, bool back,
     tt_winograd_run(&w, n->scratch, threads);
 }
 
+/* back: after a forward run, with its weights */
+static void run_depthwise(struct tt_node *n, const struct geometry *g, bool back,
+                          const struct tt_finish *finish)
+{
+    if (!back && (!n->kept[1] || !n->constant[1]))
+        tt_depthwise_weights(at_packed(n, g), n->in[1]->x, g->C, g->taps);
+    n->kept[1] = 1;
+    tt_depthwise_run(
+        &(struct tt_depthwise){
+            .images = n->in[0]->dim[0],
+            .C = g->C,
+            .H = g->H,
+            .OH = g->OH,
+            .K = g->K,
+            .stride = g->stride,
+            .pad = g->pad,
+            .dilation = g->dilation,
+            .weights = at_packed(n, g),
+            .x = back ? n->out->g : n->in[0]->x,
+            .y = back ? n->in[0]->g : n->out->x,
+            .finish = *finish,
+        },
+        back);
+}
+
 void tt_conv_forward(struct tt_node *n, const struct tt_finish *finish)
 {
     struct geometry g;
     int32_t *table;
 
     measure(n, &g);
-    if (g.winograd) {
-        run_winograd(n, &g, false, finish);
+    table = (int32_t *)(void *)at_table(n, &g);
+    if (!n->kept[0] && g.table)
+        make_table(&g, table);
+    n->kept[0] = 1;
+    if (g.winograd || g.depthwise) {
+        (g.winograd ? run_winograd : run_depthwise)(n, &g, false, finish);
         return;
     }
-    table = (int32_t *)(void *)at_table(n, &g);
-    if (!n->kept[0])
-        make_table(&g, table);
     if (!n->kept[1] || !n->constant[1])
         pack(&g, n->in[1]->x, at_packed(n, &g));
-    n->kept[0] = n->kept[1] = 1;
+    n->kept[1] = 1;
     for (int64_t i = 0; i < g.groups; i++) {
         struct tt_finish f = *finish;
 
@@ -398,8 +430,9 @@ static void backward_input(struct tt_node *n, const struct geometry *g)
 {
     int64_t phase[2], pixels = 0, table = 0, packed = 0;
 
-    if (g->winograd) {
-        run_winograd(n, g, true, &(struct tt_finish){.add = n->add[0]});
+    if (g->winograd || g->depthwise) {
+        (g->winograd ? run_winograd : run_depthwise)(n, g, true,
+                                                     &(struct tt_finish){.add = n->add[0]});
         return;
     }
     for (phase[0] = 0; phase[0] < g->stride[0]; phase[0]++)

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/ops/winograd.h"
 #include "tests/support/check.h"
 
 static float draw(int i)
@@ -63,6 +64,134 @@ static void a_tile_is_the_sum_over_taps_and_depth(void **state)
             }
 }
 
+static void each_channel_has_its_own_sum(void **state)
+{
+    enum { C = 39, STEP = 2 * C, PIXELS = 14, TAPS = 5 };
+    static const int64_t tap[TAPS][2] = {
+        {0, 0}, {C, 3 * C}, {7 * C, C}, {4 * C, 4 * C}, {2, 2 * C}};
+    float x[PIXELS * STEP + 9 * C], w[TAPS * C], scale[C], shift[C], y[(PIXELS + 1) * C];
+
+    (void)state;
+    for (int i = 0; i < PIXELS * STEP + 9 * C; i++)
+        x[i] = draw(i);
+    for (int i = 0; i < TAPS * C; i++)
+        w[i] = draw(3 * i);
+    for (int c = 0; c < C; c++) {
+        scale[c] = draw(5 * c);
+        shift[c] = draw(7 * c);
+    }
+    for (const struct tt_kernels *const *k = tt_kernels_all(); *k; k++)
+        for (int pixels = 0; pixels <= PIXELS; pixels++) {
+            struct tt_finish f = {.add = pixels % 2, .clamp = pixels % 3, .low = -1, .high = 2};
+
+            if (pixels % 4) {
+                f.scale = scale;
+                f.shift = shift;
+            }
+            for (int i = 0; i < (PIXELS + 1) * C; i++)
+                y[i] = 0.5f;
+            (*k)->depthwise(y, C, x, STEP, pixels, tap, TAPS, w, C, &f);
+            for (int p = 0; p <= PIXELS; p++)
+                for (int c = 0; c < C; c++) {
+                    double want = 0;
+
+                    for (int t = 0; t < TAPS; t++)
+                        want += (double)x[p % PIXELS * STEP + tap[t][0] + c] * w[tap[t][1] + c];
+                    want = (f.scale ? want * scale[c] + shift[c] : want) + (f.add ? 0.5 : 0);
+                    if (f.clamp)
+                        want = want < -1 ? -1 : want > 2 ? 2 : want;
+                    assert_close(y[p * C + c], p < pixels ? want : 0.5, 1e-5, 1e-5);
+                }
+        }
+}
+
+static void a_product_of_any_number_of_rows(void **state)
+{
+    enum { ROWS = 2 * TT_MAX_MR + 1, K = 21, WIDE = TT_NR + 3 };
+    float v[ROWS * K], u[K * TT_NR], m[ROWS * WIDE];
+
+    (void)state;
+    for (int i = 0; i < ROWS * K; i++)
+        v[i] = draw(i);
+    for (int i = 0; i < K * TT_NR; i++)
+        u[i] = draw(3 * i);
+    for (const struct tt_kernels *const *k = tt_kernels_all(); *k; k++)
+        for (int rows = 0; rows <= ROWS; rows++) {
+            for (int i = 0; i < ROWS * WIDE; i++)
+                m[i] = 9;
+            (*k)->winograd_product(m, WIDE, v, u, rows, K);
+            for (int r = 0; r < ROWS; r++)
+                for (int j = 0; j < WIDE; j++) {
+                    double want = 0;
+
+                    for (int d = 0; d < K; d++)
+                        want += (double)v[r * K + d] * u[d * TT_NR + j % TT_NR];
+                    assert_close(m[r * WIDE + j], r < rows && j < TT_NR ? want : 9, 1e-5, 1e-5);
+                }
+        }
+}
+
+enum { SIDE = 34, POINTS = 36 }; // pixels of a row that TT_WINO_RUN tiles see
+
+/* Pixel (i, j) of what the band sees through 3x3 pixels of x, each by w. */
+static double seen(const struct tt_winograd_band *b, const float *w, int i, int j)
+{
+    double sum = 0;
+
+    for (int t = 0; t < 9; t++) {
+        int h = i + t / 3, c = j + t % 3;
+
+        if (h >= b->top && h < b->bottom && c >= b->first && c < b->end)
+            sum += (double)b->x[h * b->row + c * b->pixel] * w[t];
+    }
+    return sum;
+}
+
+/* Each channel by a kernel of its own, so that the product is one of numbers. */
+static void tiles_of_a_row_go_there_and_back(void **state)
+{
+    enum { C = 32, STEP = TT_WINO_RUN * C + 16 };
+    static float x[6 * SIDE * C], w[C * 9], u[POINTS * C * C], v[POINTS * STEP], y[4 * SIDE * C];
+    static float one[C * C * 9];
+    struct tt_winograd_band bands[] = {
+        {x, SIDE * C, C, 0, 6, 0, SIDE}, {x, SIDE * C, C, 1, 6, 1, SIDE - 2},
+        {x, SIDE * C, C, 0, 5, -3, 7},   {x, SIDE * C, C, 2, 3, 2, 99},
+        {x, SIDE * C, C, 1, 5, 1, 5},
+    };
+
+    (void)state;
+    for (int i = 0; i < 6 * SIDE * C; i++)
+        x[i] = draw(i);
+    for (int i = 0; i < C * 9; i++)
+        one[(i / 9 * C + i / 9) * 9 + i % 9] = w[i] = draw(3 * i);
+    tt_winograd_weights(u, one, C, C, false);
+    for (const struct tt_kernels *const *k = tt_kernels_all(); *k; k++)
+        for (int n = 0; n < 5 * TT_WINO_RUN; n++) {
+            int tiles = n / 5 + 1, cols = 4 * tiles - n % 4, rows = 4 - n % 3;
+            struct tt_finish f = {.add = n % 2};
+
+            for (int i = 0; i < 4 * SIDE * C; i++)
+                y[i] = 3;
+            (*k)->winograd_in(v, STEP, C, &bands[n % 5], tiles, C);
+            for (int i = 0; i < POINTS * STEP; i++) { // u [36][panel][C][16]: the diagonal
+                int c = i % STEP % C;
+
+                v[i] *= u[((i / STEP * 2 + c / 16) * C + c) * 16 + c % 16];
+            }
+            (*k)->winograd_out(y, SIDE * C, C, rows, cols, v, STEP, C, C, &f);
+            for (int i = 0; i < 4 * SIDE * C; i++) {
+                int h = i / C / SIDE, j = i / C % SIDE, c = i % C;
+                struct tt_winograd_band b = bands[n % 5];
+                double want = 3;
+
+                b.x += c;
+                if (h < rows && j < cols)
+                    want = seen(&b, w + 9 * c, h, j) + (f.add ? 3 : 0);
+                assert_close(y[i], want, 1e-5, 2e-5);
+            }
+        }
+}
+
 static void statistics_are_the_same_on_every_processor(void **state)
 {
     enum { R = 37, C = 21 };
@@ -112,6 +241,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tile_is_the_sum_over_taps_and_depth),
+        cmocka_unit_test(each_channel_has_its_own_sum),
+        cmocka_unit_test(a_product_of_any_number_of_rows),
+        cmocka_unit_test(tiles_of_a_row_go_there_and_back),
         cmocka_unit_test(statistics_are_the_same_on_every_processor),
         cmocka_unit_test(relu_lets_nan_through),
     };
