@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <math.h>
 #include <string.h>
 
 #include "runtime/fuse_common.h"
+#include "runtime/ops/attention.h"
 
 struct encoder {
     const struct tt_fusing *f;
@@ -83,6 +83,126 @@ static enum tt_code fuse_sum(const struct encoder *e, struct tt_gnode *add)
     return TT_OK;
 }
 
+/* ---- attention --------------------------------------------------------------------------------
+ */
+
+static const int swap_heads[] = {0, 2, 1, 3}, to_columns[] = {0, 2, 3, 1}, turn[] = {0, 1, 3, 2};
+
+/* Follow multiplications and divisions by a number back to what they are of. */
+static int strip(const struct encoder *e, int value, double *scale)
+{
+    for (;;) {
+        const struct tt_gnode *mul = tt_made_by(e->f, value, "Mul");
+        const struct tt_gnode *div = tt_made_by(e->f, value, "Div");
+        float number;
+
+        if (mul && tt_fuse_number(e->f, mul->in[1], &number)) {
+            *scale *= (double)number;
+            value = mul->in[0];
+        } else if (mul && tt_fuse_number(e->f, mul->in[0], &number)) {
+            *scale *= (double)number;
+            value = mul->in[1];
+        } else if (div && tt_fuse_number(e->f, div->in[1], &number) && number != 0) {
+            *scale /= (double)number;
+            value = div->in[0];
+        } else {
+            return value;
+        }
+    }
+}
+
+/* What a Transpose by perm is of; -1: the value is none. */
+static int transposed(const struct encoder *e, int value, const int *perm)
+{
+    const struct tt_gnode *t = value < 0 ? NULL : tt_made_by(e->f, value, "Transpose");
+
+    return t && e->f->probes[t->in[0]].ndim == 4 && tt_transposes(t->attr, 4, perm) ? t->in[0] : -1;
+}
+
+/* k [B, S, H, D] of columns [B, H, D, S] */
+static int find_keys(const struct encoder *e, int columns, double *scale)
+{
+    int k = strip(e, columns, scale), rows = transposed(e, k, turn);
+
+    if (rows >= 0)
+        return transposed(e, strip(e, rows, scale), swap_heads);
+    return transposed(e, k, to_columns);
+}
+
+struct attention {
+    int q, k, v, mask; // values; mask -1: none
+    double scale;
+};
+
+/* scale q k^T + mask, of which each step is for the next alone */
+static bool find_scores(const struct encoder *e, int scores, struct attention *a)
+{
+    const struct tt_gnode *sum = only(e, scores, "Add"), *product;
+
+    a->scale = 1;
+    a->mask = -1;
+    for (int i = 0; sum && i < 2 && a->mask < 0; i++)
+        if (only(e, strip(e, sum->in[i], &(double){1}), "MatMul") && e->uses[sum->in[i]] == 1) {
+            a->mask = sum->in[1 - i];
+            scores = sum->in[i];
+        }
+    if (sum && a->mask < 0)
+        return false;
+    product = only(e, strip(e, scores, &a->scale), "MatMul");
+    if (!product || e->uses[scores] != 1)
+        return false;
+    a->q = transposed(e, strip(e, product->in[0], &a->scale), swap_heads);
+    a->k = find_keys(e, product->in[1], &a->scale);
+    return a->q >= 0 && a->k >= 0;
+}
+
+static bool same(const struct encoder *e, int a, int i, int b, int j)
+{
+    for (int k = 0; k < TT_PROBES; k++)
+        if (e->f->probes[a].dim[k][i] != e->f->probes[b].dim[k][j])
+            return false;
+    return true;
+}
+
+/* Nothing is broadcast but the mask, and that to the scores. */
+static bool fits(const struct encoder *e, const struct attention *a)
+{
+    const int of[] = {a->q, a->q, a->q, a->k}, dim[] = {0, 2, 1, 1};
+    const struct tt_probe *mask = a->mask < 0 ? NULL : &e->f->probes[a->mask];
+
+    if (!same(e, a->q, 0, a->k, 0) || !same(e, a->q, 0, a->v, 0) || !same(e, a->q, 2, a->k, 2) ||
+        !same(e, a->q, 2, a->v, 2) || !same(e, a->q, 3, a->k, 3) || !same(e, a->k, 1, a->v, 1))
+        return false;
+    for (int i = 0; mask && i < mask->ndim; i++) {
+        int to = 4 - mask->ndim + i;
+        bool one = true;
+
+        for (int k = 0; k < TT_PROBES; k++)
+            one = one && mask->dim[k][i] == 1;
+        if (to < 0 || (!one && !same(e, a->mask, i, of[to], dim[to])))
+            return false;
+    }
+    return true;
+}
+
+/* Transpose(MatMul(Softmax(scores), v)) */
+static enum tt_code fuse_attention(const struct encoder *e, struct tt_gnode *out)
+{
+    const struct tt_gnode *product = only(e, out->in[0], "MatMul");
+    const struct tt_gnode *weights = product ? only(e, product->in[0], "Softmax") : NULL;
+    struct attention a;
+
+    if (!weights || transposed(e, out->out, swap_heads) < 0 ||
+        !tt_softmax_is_last(weights->attr, 4) || !find_scores(e, weights->in[0], &a))
+        return TT_OK;
+    a.v = transposed(e, product->in[1], swap_heads);
+    if (a.v < 0 || !fits(e, &a))
+        return TT_OK;
+    return tt_fuse_become(
+        e->f, out, tt_op_find("tt.Attention"), a.mask < 0 ? 3 : 4, (int[]){a.q, a.k, a.v, a.mask},
+        (struct tt_attr[]){{.name = "scale", .type = TT_AFLOAT, .f = (float)a.scale}}, 1);
+}
+
 static enum tt_code each(const struct encoder *e, const char *op,
                          enum tt_code (*fuse)(const struct encoder *e, struct tt_gnode *node))
 {
@@ -96,7 +216,8 @@ enum tt_code tt_fuse_encoder(const struct tt_fusing *f)
 {
     struct encoder e = {.f = f};
 
-    if (count_uses(&e) || each(&e, "Add", fuse_linear) || each(&e, "Add", fuse_sum))
+    if (count_uses(&e) || each(&e, "Add", fuse_linear) || each(&e, "Add", fuse_sum) ||
+        each(&e, "Transpose", fuse_attention))
         return f->err->code;
     return TT_OK;
 }

@@ -150,7 +150,7 @@ static void store_node_memory(struct tt_program *p)
         int back = 2 * p->nnodes - 1 - i;
 
         for (int k = 0; k < TT_MAXSAVED; k++)
-            if (n->n.nsaved[k])
+            if (n->n.nsaved[k] && (n->backward || !n->n.op->saves_back))
                 n->saved[k] = add_slot(p, n->n.nsaved[k], i, n->backward ? back : i);
         if (n->n.ntape && n->backward)
             n->tape = add_slot(p, n->n.ntape, i, back);

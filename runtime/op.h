@@ -37,6 +37,7 @@ struct tt_op {
     bool inplace;    // the result may lie where operand 0 does, and operand 0's gradient where the
                      // result's does, when sizes are equal
     bool view;       // the result is operand 0's values in the same order: nothing is computed
+    bool saves_back; // saved[] is for backward alone: NULL where that has no work
     int norm;        // normalises with statistics: its nodes get a struct tt_norm, whose prior mean
                      // and variance are this operand, when given, and the next; 0: does not
 

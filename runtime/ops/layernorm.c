@@ -2,16 +2,20 @@
 /*
  * LayerNormalization: each row, which is all dimensions from axis on, has its own statistics
  *   y = (x - mean) / sqrt(var + epsilon) * scale + bias
- * Gradients of scale and bias are summed in blocks of rows that never depend on threads.
+ * Gradients of scale and bias are summed in blocks of rows that never depend on threads.  For
+ * backward the normalised x is kept in half the memory (runtime/half.h) instead of x, unless the
+ * node is exact.
  */
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
 
+#include "runtime/half.h"
 #include "runtime/op.h"
 #include "runtime/rows.h"
 
-#define BLOCK 64 // rows whose gradients are summed together
+#define BLOCK 64   // rows whose gradients are summed together
+#define PIECE 4096 // elements of a row a turn
 
 struct attr {
     int64_t axis;
@@ -49,7 +53,14 @@ static struct size measure(const struct tt_node *n)
     return s;
 }
 
-/* saved[0]: mean and 1 / sqrt(var + epsilon) of each row; scratch: the blocks' dgamma and dbeta */
+/* Is the normalised x kept, and not x?  A mean and a deviation do without. */
+static bool is_kept(const struct tt_node *n)
+{
+    return !n->exact && !((const struct attr *)n->attr)->result;
+}
+
+/* saved[0]: mean and 1 / sqrt(var + epsilon) of each row; saved[1]: the normalised x; scratch: the
+ * blocks' dgamma and dbeta */
 static enum tt_code shape(struct tt_node *n, struct tt_err *err)
 {
     const struct attr *l = (const struct attr *)n->attr;
@@ -70,8 +81,26 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     for (int i = (int)(l->axis < 0 ? l->axis + x->ndim : l->axis); l->result && i < x->ndim; i++)
         n->out->dim[i] = 1;
     n->nsaved[0] = 2 * s.rows;
+    n->nsaved[1] = is_kept(n) ? s.rows * TT_HALF_FLOATS(s.len) : 0;
     n->nscratch = (s.rows + BLOCK - 1) / BLOCK * 2 * s.len;
     return TT_OK;
+}
+
+static uint16_t *kept_row(const struct tt_node *n, const struct size *s, int64_t r)
+{
+    return (uint16_t *)(void *)(n->saved[1] + r * TT_HALF_FLOATS(s->len));
+}
+
+/* (x - mean) rstd as halves */
+static void keep_row(uint16_t *to, const float *x, float mean, float rstd, int64_t len)
+{
+    for (int64_t at = 0; at < len; at += PIECE) {
+        int64_t m = len - at < PIECE ? len - at : PIECE;
+        float hat[PIECE];
+
+        tt_rows()->affine(hat, x + at, rstd, -mean * rstd, m);
+        tt_half_of(to + at, hat, m);
+    }
 }
 
 static void forward(struct tt_node *n)
@@ -81,20 +110,26 @@ static void forward(struct tt_node *n)
     const struct attr *a = (const struct attr *)n->attr;
     double eps = (double)a->epsilon;
     struct size s = measure(n);
-    float *mean = n->saved[0], *rstd = mean + s.rows;
 
 #pragma omp parallel for schedule(static) if (s.rows * s.len > 16384)
     for (int64_t r = 0; r < s.rows; r++) {
         const float *x = n->in[0]->x + r * s.len;
         double sum, dev;
+        float mean, rstd;
 
         k->stats(x, s.len, &sum, &dev);
-        mean[r] = (float)(sum / (double)s.len);
-        rstd[r] = (float)(1 / sqrt(dev / (double)s.len + eps));
+        mean = (float)(sum / (double)s.len);
+        rstd = (float)(1 / sqrt(dev / (double)s.len + eps));
+        if (n->saved[0]) {
+            n->saved[0][r] = mean;
+            n->saved[0][s.rows + r] = rstd;
+        }
+        if (n->nsaved[1] && n->saved[1]) // before y, which may lie where x does
+            keep_row(kept_row(n, &s, r), x, mean, rstd, s.len);
         if (a->result)
-            n->out->x[r] = a->result == 1 ? mean[r] : rstd[r];
+            n->out->x[r] = a->result == 1 ? mean : rstd;
         else
-            k->norm(n->out->x + r * s.len, x, gamma, beta, mean[r], rstd[r], s.len);
+            k->norm(n->out->x + r * s.len, x, gamma, beta, mean, rstd, s.len);
     }
 }
 
@@ -133,14 +168,56 @@ static void backward_stats(struct tt_node *n)
     }
 }
 
+/* A piece of a row of x, less its mean: from x, or from what was kept.  *mean is what is still to
+ * be taken off. */
+static const float *read_piece(const struct tt_node *n, const struct size *s, int64_t r, int64_t at,
+                               int64_t m, float room[PIECE], float *mean)
+{
+    *mean = n->saved[0][r];
+    if (!n->nsaved[1])
+        return n->in[0]->x + r * s->len + at;
+    tt_half_read(room, kept_row(n, s, r) + at, m);
+    tt_rows()->affine(room, room, 1 / n->saved[0][s->rows + r], 0, m);
+    *mean = 0;
+    return room;
+}
+
+/* One row: its part of dgamma and dbeta, where they are not NULL, and dx. */
+static void backward_row(struct tt_node *n, const struct size *s, int64_t r, float *dgamma,
+                         float *dbeta)
+{
+    const float *dy = n->out->g + r * s->len, *gamma = n->in[1]->x;
+    float *dx = n->in[0]->g ? n->in[0]->g + r * s->len : NULL, rstd = n->saved[0][s->rows + r];
+    float room[PIECE], mean;
+    double s1 = 0, s2 = 0;
+
+    for (int64_t at = 0; at < s->len; at += PIECE) {
+        int64_t m = s->len - at < PIECE ? s->len - at : PIECE;
+        const float *x = read_piece(n, s, r, at, m, room, &mean);
+        double p, q;
+
+        tt_rows()->norm_sums(dgamma ? dgamma + at : NULL, dbeta ? dbeta + at : NULL, dy + at, x,
+                             gamma + at, mean, rstd, m, &p, &q);
+        s1 += p;
+        s2 += q;
+    }
+    for (int64_t at = 0; dx && at < s->len; at += PIECE) {
+        int64_t m = s->len - at < PIECE ? s->len - at : PIECE;
+        const float *x =
+            s->len > PIECE || !n->nsaved[1] ? read_piece(n, s, r, at, m, room, &mean) : room;
+
+        tt_rows()->norm_grad(dx + at, dy + at, x, gamma + at, mean, rstd,
+                             (float)(s1 / (double)s->len), (float)(s2 / (double)s->len), m,
+                             n->add[0]);
+    }
+}
+
 /* With x^ = (x - mean) rstd and means over the row:
  * dx = rstd (g - mean(g) - x^ mean(g x^)), g = dy gamma; dgamma = sum dy x^; dbeta = sum dy */
 static void backward(struct tt_node *n)
 {
-    const struct tt_rows *k = tt_rows();
     struct size s = measure(n);
-    const float *mean = n->saved[0], *rstd = mean + s.rows, *gamma = n->in[1]->x;
-    float *dx = n->in[0]->g, *dgamma = n->in[1]->g, *dbeta = n->in[2] ? n->in[2]->g : NULL;
+    float *dgamma = n->in[1]->g, *dbeta = n->in[2] ? n->in[2]->g : NULL;
     int64_t blocks = (s.rows + BLOCK - 1) / BLOCK;
 
     if (((const struct attr *)n->attr)->result) {
@@ -154,17 +231,8 @@ static void backward(struct tt_node *n)
 
         if (dgamma || dbeta)
             memset(share, 0, sizeof *share * 2 * (size_t)s.len);
-        for (int64_t r = b * BLOCK; r < end; r++) {
-            const float *x = n->in[0]->x + r * s.len, *dy = n->out->g + r * s.len;
-            double s1, s2;
-
-            k->norm_sums(dgamma ? share : NULL, dbeta ? share + s.len : NULL, dy, x, gamma, mean[r],
-                         rstd[r], s.len, &s1, &s2);
-            if (dx)
-                k->norm_grad(dx + r * s.len, dy, x, gamma, mean[r], rstd[r],
-                             (float)(s1 / (double)s.len), (float)(s2 / (double)s.len), s.len,
-                             n->add[0]);
-        }
+        for (int64_t r = b * BLOCK; r < end; r++)
+            backward_row(n, &s, r, dgamma ? share : NULL, dbeta ? share + s.len : NULL);
     }
     if (dbeta)
         join(dbeta, n->add[2], n->scratch + s.len, blocks, s.len);
@@ -174,8 +242,8 @@ static void backward(struct tt_node *n)
 
 static unsigned reads(const struct tt_node *n, const bool wants[TT_MAXIN])
 {
-    (void)n;
-    return (wants[0] || wants[1] ? TT_READS_IN(0) : 0) | (wants[0] ? TT_READS_IN(1) : 0);
+    return ((wants[0] || wants[1]) && !is_kept(n) ? TT_READS_IN(0) : 0) |
+           (wants[0] ? TT_READS_IN(1) : 0);
 }
 
 const struct tt_op tt_op_layernorm = {
@@ -187,6 +255,8 @@ const struct tt_op tt_op_layernorm = {
     .source = "Ba, Kiros and Hinton 2016; ONNX LayerNormalization-17",
     .attr_size = sizeof(struct attr),
     .layout = TT_WANTS_PLAIN,
+    .inplace = true,
+    .saves_back = true,
     .read = read_attr,
     .shape = shape,
     .forward = forward,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/op.h"
+#include "runtime/ops/attention.h"
 #include "runtime/strided.h"
 
 /* ---- Transpose ---------------------------------------------------------------------------------
@@ -26,6 +27,16 @@ static enum tt_code read_transpose(struct tt_attrs *a, void *attr, struct tt_err
     for (int i = 0; i < t->n; i++)
         t->perm[i] = v[i];
     return TT_OK;
+}
+
+bool tt_transposes(const void *attr, int n, const int *perm)
+{
+    const struct transpose *t = (const struct transpose *)attr;
+    bool same = true;
+
+    for (int i = 0; i < n; i++)
+        same = same && (t->n ? t->perm[i] : n - 1 - i) == perm[i];
+    return same && (!t->n || t->n == n);
 }
 
 static int64_t perm_at(const struct tt_node *n, int i)

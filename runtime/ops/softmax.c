@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/op.h"
+#include "runtime/ops/attention.h"
 #include "runtime/pointwise.h"
 
 #define MANY ((int64_t)16384) // elements that are worth a second thread
@@ -21,6 +22,13 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
     s->flat = a->opset < 13;
     s->axis = tt_attr_int(a, "axis", s->flat ? 1 : -1);
     return TT_OK;
+}
+
+bool tt_softmax_is_last(const void *attr, int n)
+{
+    int64_t axis = ((const struct attr *)attr)->axis;
+
+    return axis == -1 || axis == n - 1;
 }
 
 /* x seen as rows of len elements that lie inner apart: [count / inner, len, inner]. */

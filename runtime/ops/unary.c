@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "runtime/half.h"
 #include "runtime/op.h"
 #include "runtime/pointwise.h"
 
@@ -32,8 +33,9 @@ static void forward_row(struct tt_node *n, enum tt_unary row, float a, float b)
         r->y(n->out->x + i, n->in[0]->x + i, len - i < PIECE ? len - i : PIECE, a, b);
 }
 
-static void backward_piece(const struct tt_node *n, const struct tt_unary_row *r, int64_t i,
-                           int64_t m, float a, float b)
+/* x: operand 0's m elements from i on. */
+static void backward_piece(const struct tt_node *n, const struct tt_unary_row *r, const float *x,
+                           int64_t i, int64_t m, float a, float b)
 {
     float *dx = n->in[0]->g + i, d[PIECE];
 
@@ -42,7 +44,7 @@ static void backward_piece(const struct tt_node *n, const struct tt_unary_row *r
             memset(dx, 0, sizeof *dx * (size_t)m);
         return;
     }
-    r->slope(n->add[0] ? d : dx, n->out->g + i, n->in[0]->x + i, n->out->x + i, m, a, b);
+    r->slope(n->add[0] ? d : dx, n->out->g + i, x, n->out->x + i, m, a, b);
     for (int64_t k = 0; n->add[0] && k < m; k++)
         dx[k] += d[k];
 }
@@ -54,7 +56,7 @@ static void backward_row(struct tt_node *n, enum tt_unary row, float a, float b)
 
 #pragma omp parallel for schedule(static) if (len > 4 * PIECE)
     for (int64_t i = 0; i < len; i += PIECE)
-        backward_piece(n, r, i, len - i < PIECE ? len - i : PIECE, a, b);
+        backward_piece(n, r, n->in[0]->x + i, i, len - i < PIECE ? len - i : PIECE, a, b);
 }
 
 #define PLAIN_FUNCTIONS(id)                                                         \
@@ -160,7 +162,72 @@ static enum tt_code read_gelu(struct tt_attrs *a, void *attr, struct tt_err *err
     return TT_OK;
 }
 
-WITH_READ(gelu, "Gelu", 20)
+/* saved[0]: x in half the memory (runtime/half.h), unless the node is exact */
+static enum tt_code shape_gelu(struct tt_node *n, struct tt_err *err)
+{
+    n->nsaved[0] = n->exact ? 0 : TT_HALF_FLOATS(tt_len(n->in[0]));
+    return shape_same(n, err);
+}
+
+static uint16_t *kept_x(const struct tt_node *n)
+{
+    return (uint16_t *)(void *)n->saved[0];
+}
+
+static void forward_gelu(struct tt_node *n)
+{
+    const struct tt_unary_row *r = &tt_pointwise()->unary[((const struct attr *)n->attr)->row];
+    int64_t len = tt_len(n->out);
+    bool keep = n->nsaved[0] && n->saved[0];
+
+#pragma omp parallel for schedule(static) if (len > 4 * PIECE)
+    for (int64_t i = 0; i < len; i += PIECE) {
+        int64_t m = len - i < PIECE ? len - i : PIECE;
+
+        if (keep) // before y, which may lie where x does
+            tt_half_of(kept_x(n) + i, n->in[0]->x + i, m);
+        r->y(n->out->x + i, n->in[0]->x + i, m, 0, 0);
+    }
+}
+
+static void backward_gelu(struct tt_node *n)
+{
+    const struct tt_unary_row *r = &tt_pointwise()->unary[((const struct attr *)n->attr)->row];
+    int64_t len = tt_len(n->out);
+
+#pragma omp parallel for schedule(static) if (len > 4 * PIECE)
+    for (int64_t i = 0; i < len; i += PIECE) {
+        int64_t m = len - i < PIECE ? len - i : PIECE;
+        float x[PIECE];
+
+        if (n->nsaved[0])
+            tt_half_read(x, kept_x(n) + i, m);
+        backward_piece(n, r, n->nsaved[0] ? x : n->in[0]->x + i, i, m, 0, 0);
+    }
+}
+
+static unsigned reads_gelu(const struct tt_node *n, const bool wants[TT_MAXIN])
+{
+    (void)wants;
+    return n->exact ? TT_READS_IN(0) : 0;
+}
+
+const struct tt_op tt_op_gelu = {
+    .name = "Gelu",
+    .min_in = 1,
+    .max_in = 1,
+    .opset = 20,
+    .source = "Hendrycks and Gimpel 2016; ONNX Gelu-20",
+    .attr_size = sizeof(struct attr),
+    .layout = TT_FOLLOWS,
+    .inplace = true,
+    .saves_back = true,
+    .read = read_gelu,
+    .shape = shape_gelu,
+    .forward = forward_gelu,
+    .reads = reads_gelu,
+    .backward = backward_gelu,
+};
 
 /* ---- Clip: its limits are attributes below opset 11, operands from there on ----------------- */
 

@@ -267,6 +267,53 @@ def good():
     save("written_out", nodes, [x(shape=("n", 4, 6))], [y()],
          [w("norm.weight", 6), w("norm.bias", 6), w("plain.weight", 4, 6)])
 
+    # an encoder's layer as exporters write it: three linear layers, heads, attention whose scale is
+    # shared by q and k, a sum with what bypassed it; another with a mask, which is divided; and one
+    # whose softmax is over the wrong dimension, which stays as it is
+    own = np.random.default_rng(10)
+
+    def linear(i, name, o, swap=False):
+        product, bias = name + ".m", name + ".bias"
+        return [h.make_node("MatMul", [i, name + ".weight"], [product], product),
+                h.make_node("Add", [bias, product] if swap else [product, bias], [o], name)]
+
+    def attention(i, p, o, columns, masked, axis=-1):
+        nodes = []
+        for k, f in enumerate("qkv"):
+            perm = [0, 2, 3, 1] if columns and f == "k" else [0, 2, 1, 3]
+            nodes += linear(i, p + f, p + f + "l", k % 2 == 1)
+            nodes += [h.make_node("Reshape", [p + f + "l", "heads"], [p + f + "h"], p + f + "h"),
+                      h.make_node("Transpose", [p + f + "h"], [p + f + "t"], p + f + "t", perm=perm)]
+        if columns:
+            nodes += [h.make_node("Mul", [p + "qt", "half"], [p + "qs"], p + "qs"),
+                      h.make_node("Mul", ["half", p + "kt"], [p + "ks"], p + "ks"),
+                      h.make_node("MatMul", [p + "qs", p + "ks"], [p + "s"], p + "s")]
+        else:
+            nodes += [h.make_node("Transpose", [p + "kt"], [p + "kc"], p + "kc", perm=[0, 1, 3, 2]),
+                      h.make_node("MatMul", [p + "qt", p + "kc"], [p + "d"], p + "d"),
+                      h.make_node("Div", [p + "d", "two"], [p + "s"], p + "s")]
+        if masked:
+            nodes += [h.make_node("Add", [p + "s", "mask"], [p + "a"], p + "a")]
+        return nodes + [
+            h.make_node("Softmax", [p + ("a" if masked else "s")], [p + "p"], p + "p", axis=axis),
+            h.make_node("MatMul", [p + "p", p + "vt"], [p + "y"], p + "y"),
+            h.make_node("Transpose", [p + "y"], [p + "yt"], p + "yt", perm=[0, 2, 1, 3]),
+            h.make_node("Reshape", [p + "yt", "flat"], [o], p + "flat")]
+
+    nodes = [number("two", 2.0), number("half", .5), *attention("x", "one.", "a", True, False),
+             *linear("a", "up", "b"), h.make_node("Add", ["x", "b"], ["c"], "sum"),
+             *attention("c", "two.", "d", False, True), *linear("d", "down", "e", True),
+             h.make_node("Add", ["e", "c"], ["f"], "sum2"),
+             *attention("f", "three.", "y", True, False, 2)]
+    names = [p + f for p in ("one.", "two.", "three.") for f in "qkv"] + ["up", "down"]
+    weights = [ints("heads", [0, 5, 3, 4]), ints("flat", [0, 5, 12]),
+               nh.from_array(np.float32([[[[0, -1, 0, -1e4, 2]]]]), "mask")]
+    for name in names:
+        for part, shape in (("weight", (12, 12)), ("bias", (12,))):
+            value = (own.standard_normal(shape) * .4).astype(np.float32)
+            weights.append(nh.from_array(value, f"{name}.{part}"))
+    save("encoder", nodes, [x(shape=("n", 5, 12))], [y()], weights)
+
     # its output is its input
     save("input_output", [h.make_node("Identity", ["x"], ["y"], "one")], [x()], [y()])
 
@@ -300,7 +347,7 @@ def good():
          [nh.from_array(np.float32([v]), k) for k, v in (("one", 0.5), ("low", 1.5))], opset=13)
 
     for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", \
-            "numbers", "spread", "written_out", "input_output", "many_operands", \
+            "numbers", "spread", "written_out", "encoder", "input_output", "many_operands", \
             "row_numbers":
         answer(file)
     answer("fixed", (4,))

@@ -82,6 +82,13 @@ static void models_answer_as_another_runtime_does(void **state)
         {"dead", "Relu Mul Reshape ", 1, {1, 3}},
         {"spread", "Expand Cast Mul Add ", 1, {1, 3}},
         {"written_out", "LayerNormalization Gelu LayerNormalization ", 3, {1, 3}},
+        {"encoder",
+         "tt.Linear Reshape tt.Linear Reshape tt.Linear Reshape tt.Attention Reshape "
+         "tt.LinearSum tt.Linear Reshape tt.Linear Reshape tt.Linear Reshape tt.Attention Reshape "
+         "tt.LinearSum tt.Linear Reshape Transpose tt.Linear Reshape Transpose tt.Linear Reshape "
+         "Transpose Mul Mul MatMul Softmax MatMul Transpose Reshape ",
+         24, // the mask and the half that stays are two of them
+         {1, 3}},
         {"input_output", "tt.Layout ", 0, {1, 3}},
         {"many_operands",
          "Concat Concat Concat Concat Concat Concat Concat Concat Concat Concat Concat Relu Sum "
@@ -99,7 +106,7 @@ static void models_answer_as_another_runtime_does(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char nodes[256] = "";
+        char nodes[512] = "";
         struct tt_model *m;
         struct tt_err err;
 

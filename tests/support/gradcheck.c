@@ -108,6 +108,7 @@ static void open_bench(struct bench *b, const struct tt_op *op, const struct gra
     tt_arena_init(&b->arena, 0);
     b->n = (struct tt_node){.op = op, .name = c->what, .nin = c->nin, .batch = 2, .out = &b->out};
     b->out.layout = layout;
+    b->n.exact = c->exact;
     for (int i = 0; i < c->nin; i++) {
         struct tt_tensor *t = &b->in[i];
 

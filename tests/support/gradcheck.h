@@ -37,6 +37,7 @@ struct gradcase {
     unsigned integers;            // bit i: operand i is of integers
     int opset;                    // 0: 13
     int result, results;          // which of how many; 0, 0: the only one
+    bool exact;                   // as struct tt_node has it
 };
 
 #define INTS(list)                                                                             \

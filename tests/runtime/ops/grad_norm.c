@@ -3,6 +3,8 @@
 
 const struct gradcase tt_grad_norm[] = {
     {"LayerNormalization", "last axis", 3, {{3, 2, 3, 37}, {1, 37}, {1, 37}}},
+    {"LayerNormalization", "exact", 3, {{3, 2, 3, 37}, {1, 37}, {1, 37}}, .exact = true},
+    {"LayerNormalization", "rows longer than a piece", 3, {{2, 3, 4131}, {1, 4131}, {1, 4131}}},
     {"LayerNormalization", "two axes, no bias", 2, {{3, 5, 3, 7}, {2, 3, 7}}, {AINT("axis", 1)}},
     {"LayerNormalization",
      "two blocks of rows",

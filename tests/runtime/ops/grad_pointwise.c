@@ -29,6 +29,7 @@ const struct gradcase tt_grad_pointwise[] = {
     {"Softplus", "", ANYWHERE},
     {"Softsign", "", ANYWHERE},
     {"Gelu", "", ANYWHERE, .opset = 20},
+    {"Gelu", "exact", ANYWHERE, .opset = 20, .exact = true},
     {"Gelu", "by tanh", ANYWHERE, {ASTR("approximate", "tanh")}, .opset = 20},
     {"Erf", "", ANYWHERE},
     {"Sign", "", ANYWHERE},
