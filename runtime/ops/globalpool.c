@@ -77,19 +77,31 @@ static enum tt_code shape_largest(struct tt_node *n, struct tt_err *err)
     return TT_OK;
 }
 
+#define BLOCK 64 // channels
+
 static void forward_largest(struct tt_node *n)
 {
     int64_t N = n->out->dim[0], C = n->out->dim[1], P = tt_len(n->in[0]) / (N * C);
+    int64_t blocks = (C + BLOCK - 1) / BLOCK;
     int32_t *won = (int32_t *)(void *)n->saved[0];
 
-    for (int64_t i = 0; i < N * C; i++) {
-        const float *x = n->in[0]->x + i / C * P * C + i % C;
+#pragma omp parallel for schedule(static) if (N * P * C > 65536)
+    for (int64_t t = 0; t < N * blocks; t++) {
+        int64_t first = t % blocks * BLOCK, last = first + BLOCK < C ? first + BLOCK : C;
+        const float *x = n->in[0]->x + t / blocks * P * C;
+        int32_t *w = won + t / blocks * C;
+        float *y = n->out->x + t / blocks * C;
 
-        won[i] = 0;
+        for (int64_t c = first; c < last; c++) {
+            y[c] = x[c];
+            w[c] = 0;
+        }
         for (int64_t p = 1; p < P; p++)
-            if (x[p * C] > x[won[i] * C] || isnan(x[p * C]))
-                won[i] = (int32_t)p;
-        n->out->x[i] = x[won[i] * C];
+            for (int64_t c = first; c < last; c++)
+                if (x[p * C + c] > y[c] || isnan(x[p * C + c])) {
+                    y[c] = x[p * C + c];
+                    w[c] = (int32_t)p;
+                }
     }
 }
 
@@ -136,6 +148,7 @@ static void forward_power(struct tt_node *n)
     double power = (double)((const struct power *)n->attr)->p;
     int64_t N = n->out->dim[0], C = n->out->dim[1], P = tt_len(n->in[0]) / (N * C);
 
+#pragma omp parallel for schedule(static) if (N * P * C > 4096)
     for (int64_t i = 0; i < N * C; i++) {
         const float *x = n->in[0]->x + i / C * P * C + i % C;
         double sum = 0;
@@ -152,6 +165,7 @@ static void backward_power(struct tt_node *n)
     double power = (double)((const struct power *)n->attr)->p;
     int64_t N = n->out->dim[0], C = n->out->dim[1], P = tt_len(n->in[0]) / (N * C);
 
+#pragma omp parallel for schedule(static) if (N * P * C > 4096)
     for (int64_t i = 0; i < N * P * C; i++) {
         int64_t at = i / (P * C) * C + i % C;
         double y = (double)n->out->x[at], x = (double)n->in[0]->x[i];

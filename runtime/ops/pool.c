@@ -126,18 +126,23 @@ static int64_t pixel(const struct tt_node *n, const struct place *v, int64_t k)
     return at;
 }
 
+#define BLOCK 32 // channels at least that a thread takes
+
 struct size {
     int64_t N, C, P, Q; // images, channels, pixels of the operand and of the result
+    int64_t blocks;     // that the channels are cut into going back, where images are few
 };
 
 static struct size measure(const struct tt_node *n)
 {
-    struct size s = {n->out->dim[0], n->out->dim[1], 1, 1};
+    struct size s = {n->out->dim[0], n->out->dim[1], 1, 1, 1};
 
     for (int i = 2; i < n->out->ndim; i++) {
         s.P *= n->in[0]->dim[i];
         s.Q *= n->out->dim[i];
     }
+    if (s.N < 16)
+        s.blocks = s.C < 16 * BLOCK ? (s.C + BLOCK - 1) / BLOCK : 16;
     return s;
 }
 
@@ -194,12 +199,16 @@ static void backward_max(struct tt_node *n)
     if (!n->add[0])
         memset(n->in[0]->g, 0, sizeof(float) * (size_t)tt_len(n->in[0]));
 #pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
-    for (int64_t b = 0; b < s.N; b++)
-        for (int64_t i = 0; i < s.Q * s.C; i++) {
-            int64_t at = b * s.Q * s.C + i;
+    for (int64_t t = 0; t < s.N * s.blocks; t++) {
+        int64_t b = t / s.blocks, part = t % s.blocks;
 
-            n->in[0]->g[(b * s.P + won[at]) * s.C + i % s.C] += n->out->g[at];
-        }
+        for (int64_t q = 0; q < s.Q; q++)
+            for (int64_t c = s.C * part / s.blocks; c < s.C * (part + 1) / s.blocks; c++) {
+                int64_t at = (b * s.Q + q) * s.C + c;
+
+                n->in[0]->g[(b * s.P + won[at]) * s.C + c] += n->out->g[at];
+            }
+    }
 }
 
 const struct tt_op tt_op_maxpool = {
@@ -266,7 +275,10 @@ static void backward_sum(struct tt_node *n, enum kind kind)
     if (!n->add[0])
         memset(n->in[0]->g, 0, sizeof(float) * (size_t)tt_len(n->in[0]));
 #pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
-    for (int64_t b = 0; b < s.N; b++)
+    for (int64_t t = 0; t < s.N * s.blocks; t++) {
+        int64_t b = t / s.blocks, part = t % s.blocks;
+        int64_t first = s.C * part / s.blocks, last = s.C * (part + 1) / s.blocks;
+
         for (int64_t i = b * s.Q; i < (b + 1) * s.Q; i++) {
             struct place v = place_at(n, i % s.Q);
             const float *dy = n->out->g + i * s.C, *y = n->out->x + i * s.C;
@@ -276,10 +288,11 @@ static void backward_sum(struct tt_node *n, enum kind kind)
                 const float *x = n->in[0]->x + row;
                 float *dx = n->in[0]->g + row, scale = 1 / (float)v.counted;
 
-                for (int64_t c = 0; at >= 0 && c < s.C; c++)
+                for (int64_t c = first; at >= 0 && c < last; c++)
                     dx[c] += dy[c] * (kind == AVERAGE ? scale : slope(x[c], y[c], p));
             }
         }
+    }
 }
 
 static void forward_average(struct tt_node *n)

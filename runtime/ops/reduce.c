@@ -181,43 +181,131 @@ static void forward_logsum(struct tt_node *n)
 
 /* ---- folds: line after line ------------------------------------------------------------------ */
 
-#define FOLD(id, start, pair)                                   \
-    static void id(struct tt_node *n)                           \
-    {                                                           \
-        struct work w = begin(n);                               \
-        int64_t at[TT_LINE_OPERANDS];                           \
-                                                                \
-        for (int64_t i = 0; i < tt_len(n->out); i++)            \
-            n->out->x[i] = start;                               \
-        for (int64_t l = 0; l < w.lines.count; l++) {           \
-            const float *x;                                     \
-            float *y;                                           \
-                                                                \
-            tt_line_at(&w.lines, l, at);                        \
-            x = n->in[0]->x + at[0];                            \
-            y = n->out->x + at[1];                              \
-            if (w.lines.step[1]) {                              \
-                for (int64_t i = 0; i < w.lines.len; i++) {     \
-                    float a = y[i * w.lines.step[1]], b = x[i]; \
-                                                                \
-                    y[i * w.lines.step[1]] = pair;              \
-                }                                               \
-            } else {                                            \
-                float a = *y;                                   \
-                                                                \
-                for (int64_t i = 0; i < w.lines.len; i++) {     \
-                    float b = x[i];                             \
-                                                                \
-                    a = pair;                                   \
-                }                                               \
-                *y = a;                                         \
-            }                                                   \
-        }                                                       \
+/* y = pair(y, x) element by element; step 0: all into one */
+typedef void fold_line(float *y, int64_t step, const float *x, int64_t n);
+
+#define FOLD(id, pair)                                                \
+    static void id(float *y, int64_t step, const float *x, int64_t n) \
+    {                                                                 \
+        float one = *y;                                               \
+                                                                      \
+        for (int64_t i = 0; step && i < n; i++) {                     \
+            float a = y[i * step], b = x[i];                          \
+                                                                      \
+            y[i * step] = pair;                                       \
+        }                                                             \
+        for (int64_t i = 0; !step && i < n; i++) {                    \
+            float a = one, b = x[i];                                  \
+                                                                      \
+            one = pair;                                               \
+        }                                                             \
+        if (!step)                                                    \
+            *y = one;                                                 \
     }
 
-FOLD(forward_max, -INFINITY, b > a || b != b ? b : a)
-FOLD(forward_min, INFINITY, b < a || b != b ? b : a)
-FOLD(forward_prod, 1, a *b)
+FOLD(larger, b > a || b != b ? b : a)
+FOLD(smaller, b < a || b != b ? b : a)
+FOLD(product, a *b)
+FOLD(product_but_zeros, b != 0 ? a * b : a)
+
+#define PIECE 4096 // elements
+#define PARTS 16   // of what becomes one number
+
+/* The dimensions outside of a line that the result has, and those that it has not. */
+struct folding {
+    const struct tt_lines *l;
+    int n[2], dims[2][TT_MAXDIM];
+    int64_t lines[2];
+};
+
+/* Moves at by line i over the dimensions that the result has (0), or has not (1). */
+static void move(const struct folding *f, int which, int64_t i, int64_t at[2])
+{
+    for (int d = f->n[which] - 1; d >= 0; d--) {
+        int dim = f->dims[which][d];
+
+        for (int k = 0; k < 2; k++)
+            at[k] += i % f->l->dim[dim] * f->l->stride[dim][k];
+        i /= f->l->dim[dim];
+    }
+}
+
+/* Elements begin to end of the lines first to last that become the result's line at. */
+static void fold_some(const struct folding *f, fold_line *line, const float *x, float *y,
+                      const int64_t at[2], int64_t first, int64_t last, int64_t begin, int64_t end)
+{
+    for (int64_t r = first; r < last; r++) {
+        int64_t from[2] = {at[0], 0};
+
+        move(f, 1, r, from);
+        line(y, f->l->step[1], x + from[0] + begin, end - begin);
+    }
+}
+
+/* All of x into one number: parts side by side, then these. */
+static void fold_to_one(const struct folding *f, fold_line *line, const float *x, float start,
+                        float *y)
+{
+    int64_t pieces = (f->l->len + PIECE - 1) / PIECE, turns = f->lines[1] * pieces;
+    const int64_t at[2] = {0, 0};
+    float part[PARTS];
+
+#pragma omp parallel for schedule(static) if (f->l->count * f->l->len > 8 * PIECE)
+    for (int64_t p = 0; p < PARTS; p++) {
+        part[p] = start;
+        for (int64_t t = turns * p / PARTS; t < turns * (p + 1) / PARTS; t++) {
+            int64_t begin = t % pieces * PIECE, left = f->l->len - begin;
+
+            fold_some(f, line, x, &part[p], at, t / pieces, t / pieces + 1, begin,
+                      begin + (left < PIECE ? left : PIECE));
+        }
+    }
+    *y = start;
+    line(y, 0, part, PARTS);
+}
+
+/* y, of the result's size, = start pair x pair ..., in the order of x's elements */
+static void fold(const struct work *w, fold_line *line, float start, float *y)
+{
+    struct folding f = {.l = &w->lines, .lines = {1, 1}};
+    int64_t step = f.l->step[1], pieces = step ? (f.l->len + PIECE - 1) / PIECE : 1;
+    const float *x = w->n->in[0]->x;
+
+    for (int d = 0; d < f.l->n; d++) {
+        int which = f.l->stride[d][1] == 0;
+
+        f.dims[which][f.n[which]++] = d;
+        f.lines[which] *= f.l->dim[d];
+    }
+    if (!step && f.lines[0] == 1) {
+        fold_to_one(&f, line, x, start, y);
+        return;
+    }
+#pragma omp parallel for schedule(static) if (f.l->count * f.l->len > 8 * PIECE)
+    for (int64_t t = 0; t < f.lines[0] * pieces; t++) {
+        int64_t at[2] = {0, 0}, begin = step ? t % pieces * PIECE : 0;
+        int64_t end = step && f.l->len - begin > PIECE ? begin + PIECE : f.l->len;
+        float *to;
+
+        move(&f, 0, t / pieces, at);
+        to = y + at[1] + begin * step;
+        for (int64_t i = 0; i < (step ? end - begin : 1); i++)
+            to[i * step] = start;
+        fold_some(&f, line, x, to, at, 0, f.lines[1], begin, end);
+    }
+}
+
+#define FORWARD(id, line, start)                \
+    static void forward_##id(struct tt_node *n) \
+    {                                           \
+        struct work w = begin(n);               \
+                                                \
+        fold(&w, line, start, n->out->x);       \
+    }
+
+FORWARD(max, larger, -INFINITY)
+FORWARD(min, smaller, INFINITY)
+FORWARD(prod, product, 1)
 
 /* max + log of the sum of exp(x - max) */
 static void forward_logsumexp(struct tt_node *n)
@@ -306,17 +394,9 @@ static void backward_share(struct tt_node *n)
 static void backward_prod(struct tt_node *n)
 {
     struct work w = begin(n);
-    int64_t at[TT_LINE_OPERANDS];
 
     tt_lines_sum(&w.lines, 0, w.extra[0], false, w.scratch, is_zero, &w);
-    for (int64_t i = 0; i < tt_len(n->out); i++)
-        w.extra[1][i] = 1;
-    for (int64_t l = 0; l < w.lines.count; l++) {
-        tt_line_at(&w.lines, l, at);
-        for (int64_t i = 0; i < w.lines.len; i++)
-            if (n->in[0]->x[at[0] + i] != 0)
-                w.extra[1][at[1] + i * w.lines.step[1]] *= n->in[0]->x[at[0] + i];
-    }
+    fold(&w, product_but_zeros, 1, w.extra[1]);
     write_all(&w, slope_prod);
 }
 

@@ -58,6 +58,7 @@ static void sum_along(const struct tt_node *n, float *to, const float *from, boo
 
     for (int i = (int)axis + 1; i < x->ndim; i++)
         inner *= x->dim[i];
+#pragma omp parallel for schedule(static) if (tt_len(x) > 65536)
     for (int64_t i = 0; i < tt_len(x) / len; i++) {
         int64_t start = i / inner * len * inner + i % inner;
         double sum = 0;
@@ -124,6 +125,7 @@ static void triangle(const struct tt_node *n, float *to, const float *from, bool
     const struct tt_tensor *x = n->in[0];
     int64_t R = x->dim[x->ndim - 2], C = x->dim[x->ndim - 1];
 
+#pragma omp parallel for schedule(static) if (tt_len(x) > 65536)
     for (int64_t i = 0; i < tt_len(x); i++) {
         int64_t beyond = i % C - i / C % R;
         float v = (t->upper ? beyond >= t->number : beyond <= t->number) ? from[i] : 0;

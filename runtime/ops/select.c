@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ArgMax, ArgMin, TopK: which elements along an axis are the largest or smallest; OneHot. */
+#include <omp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,7 @@ static void forward_arg(struct tt_node *n, float sign)
     const struct attr *t = (const struct attr *)n->attr;
     const struct rows r = measure(n->in[0], t->axis);
 
+#pragma omp parallel for schedule(static) if (tt_len(n->in[0]) > 65536)
     for (int64_t i = 0; i < r.outer * r.inner; i++) {
         const float *x = n->in[0]->x + i / r.inner * r.len * r.inner + i % r.inner;
         int64_t best = 0;
@@ -147,7 +149,8 @@ static enum tt_code shape_topk(struct tt_node *n, struct tt_err *err)
     n->out->dim[axis] = t->k;
     n->out->dtype = t->result ? TT_INTS : x->dtype;
     n->nsaved[0] = tt_len(n->out); // places
-    n->nscratch = 2 * x->dim[axis];
+    if (!n->nscratch)              // once: for as many threads as there are when it is compiled
+        n->nscratch = omp_get_max_threads() * 2 * x->dim[axis];
     return TT_OK;
 }
 
@@ -166,9 +169,12 @@ static void forward_topk(struct tt_node *n)
 {
     const struct attr *t = (const struct attr *)n->attr;
     const struct rows r = measure(n->in[0], t->axis);
-    struct element *all = (struct element *)(void *)n->scratch;
+    int threads = omp_get_max_threads(), room = (int)(n->nscratch / (2 * r.len));
 
+    threads = threads < room ? threads : room;
+#pragma omp parallel for schedule(static) num_threads(threads) if (tt_len(n->in[0]) > 16384)
     for (int64_t i = 0; i < r.outer * r.inner; i++) {
+        struct element *all = (struct element *)(void *)n->scratch + omp_get_thread_num() * r.len;
         const float *x = n->in[0]->x + i / r.inner * r.len * r.inner + i % r.inner;
         int64_t to = i / r.inner * t->k * r.inner + i % r.inner;
 
@@ -189,6 +195,7 @@ static void backward_topk(struct tt_node *n)
 
     if (!n->add[0])
         memset(n->in[0]->g, 0, sizeof(float) * (size_t)tt_len(n->in[0]));
+#pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
     for (int64_t i = 0; i < r.outer * r.inner; i++) {
         float *dx = n->in[0]->g + i / r.inner * r.len * r.inner + i % r.inner;
         int64_t from = i / r.inner * t->k * r.inner + i % r.inner;
@@ -250,6 +257,7 @@ static void forward_onehot(struct tt_node *n)
     const struct attr *t = (const struct attr *)n->attr;
     const struct rows r = measure(n->out, t->axis);
 
+#pragma omp parallel for schedule(static) if (tt_len(n->out) > 65536)
     for (int64_t i = 0; i < r.outer * r.inner; i++) {
         float *y = n->out->x + i / r.inner * r.len * r.inner + i % r.inner;
         float at = n->in[0]->x[i];
