@@ -192,15 +192,18 @@ static enum tt_code make_programs(struct tt_plan *p, struct tt_err *err)
         return out_of_memory(err);
     for (int i = 0; i < p->nselected; i++)
         values[i] = p->model->params[p->selected[i]].value;
-    if (tt_program_new(&spec, &p->infer, err) != TT_OK)
-        return err->code;
     if (p->loss >= 0) {
         spec.loss = p->loss;
         spec.wanted = values;
         spec.nwanted = p->nselected;
         if (tt_program_new(&spec, &p->learn, err) != TT_OK)
             return err->code;
+        spec.loss = -1;
+        spec.nwanted = 0;
+        spec.beside = p->learn;
     }
+    if (tt_program_new(&spec, &p->infer, err) != TT_OK)
+        return err->code;
     for (int i = 0; i < p->nselected; i++) {
         tt_program_bind(p->infer, values[i], p->work + p->slices[i].offset, NULL);
         if (p->learn)

@@ -108,6 +108,8 @@ static struct tt_pnode *add_node(struct tt_program *p, const struct tt_op *op, c
     *n = (struct tt_pnode){.n = {.op = op, .name = name, .attr = attr, .batch = p->limit},
                            .tape = -1,
                            .kept = -1,
+                           .scratch = {-1, -1},
+                           .gnode = -1,
                            .norm = -1};
     for (int i = 0; i < TT_MAXSAVED; i++)
         n->saved[i] = -1;
@@ -205,6 +207,7 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     p->tensors[out].node = p->nnodes - 1;
     p->of_value[g->out] = out;
     n->out = out;
+    n->gnode = index;
     n->alias = g->op->view;
     memcpy(n->in, in, sizeof n->in);
     for (int i = 0; i < g->nin; i++)
@@ -359,6 +362,7 @@ enum tt_code tt_compile(struct tt_program *p, const struct tt_program_spec *spec
     bool *need;
 
     p->exact = spec->exact;
+    p->beside = spec->beside;
     if (allocate(p, err) != TT_OK)
         return err->code;
     need = TT_NEW(&p->arena, p->graph->nnodes + 1, bool);

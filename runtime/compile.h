@@ -35,6 +35,8 @@ struct tt_pnode {
     bool galias;                        // operand 0's gradient lies where the result's does
     unsigned reads;                     // TT_READS_...
     int saved[TT_MAXSAVED], tape, kept; // slots; -1: none
+    int scratch[2];                     // for forward and backward
+    int gnode;                          // of the graph; -1: a conversion
     int norm;                           // of the graph's node that it normalises as; -1: of none
 };
 
@@ -62,9 +64,10 @@ struct tt_program {
     int *twin;          // [max_tensors] the same value in the other layout; -1: none
     int nnorms;
     struct tt_norm *norms;
-    int scratch;    // slot; -1: none
-    float *block;   // all slots
-    int64_t nblock; // floats
+    float *block;             // all slots that last from one run to the next
+    float *passing;           // the others; may be of the program beside
+    int64_t nblock, npassing; // floats
+    const struct tt_program *beside;
 
     /* NULL: nobody watches. */
     void (*done)(void *ctx, const struct tt_node *node, bool backward);
@@ -77,5 +80,8 @@ TT_MUST_CHECK enum tt_code tt_compile(struct tt_program *p, const struct tt_prog
 
 /* Liveness, aliases, offsets, one block; sets every pointer.  memory.c */
 TT_MUST_CHECK enum tt_code tt_plan_storage(struct tt_program *p, struct tt_err *err);
+
+/* Give a node the scratch that it has forward, or backward: they lie where there is room then. */
+void tt_plan_scratch(struct tt_program *p, int node, bool backward);
 
 #endif

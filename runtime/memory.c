@@ -141,10 +141,26 @@ static void store_gradients(struct tt_program *p)
     }
 }
 
+/* The node beside that keeps the same from run to run: tables, and constant weights packed. */
+static struct tt_pnode *twin_beside(const struct tt_program *p, const struct tt_pnode *n)
+{
+    const struct tt_program *other = p->beside;
+
+    for (int i = 0; other && n->gnode >= 0 && i < other->nnodes; i++) {
+        struct tt_pnode *o = &other->nodes[i];
+
+        if (o->gnode == n->gnode)
+            return o->n.op == n->n.op && o->n.nkept == n->n.nkept && other->exact == p->exact &&
+                           other->limit == p->limit &&
+                           !memcmp(o->n.constant, n->n.constant, sizeof n->n.constant)
+                       ? o
+                       : NULL;
+    }
+    return NULL;
+}
+
 static void store_node_memory(struct tt_program *p)
 {
-    int64_t scratch = 0;
-
     for (int i = 0; i < p->nnodes; i++) {
         struct tt_pnode *n = &p->nodes[i];
         int back = 2 * p->nnodes - 1 - i;
@@ -154,10 +170,10 @@ static void store_node_memory(struct tt_program *p)
                 n->saved[k] = add_slot(p, n->n.nsaved[k], i, n->backward ? back : i);
         if (n->n.ntape && n->backward)
             n->tape = add_slot(p, n->n.ntape, i, back);
-        if (n->n.nkept)
+        if (n->n.nkept && !(twin_beside(p, n) && !n->backward))
             n->kept = add_slot(p, n->n.nkept + (n->backward ? n->n.nkept_back : 0), -1, forever(p));
-        if (n->n.nscratch > scratch)
-            scratch = n->n.nscratch;
+        for (int k = 0; n->n.nscratch && k <= n->backward; k++)
+            n->scratch[k] = add_slot(p, n->n.nscratch, k ? back : i, k ? back : i);
         if (tt_normalises(&n->n)) {
             int64_t C = tt_len(n->n.in[n->n.op->norm]);
 
@@ -166,8 +182,6 @@ static void store_node_memory(struct tt_program *p)
                 add_slot(p, 2 * ((C + ROUND - 1) / ROUND * ROUND), -1, forever(p));
         }
     }
-    if (scratch)
-        p->scratch = add_slot(p, scratch, -1, forever(p)); // one node works at a time
 }
 
 static int by_size(const void *a, const void *b)
@@ -200,31 +214,52 @@ static int64_t lowest_free(struct tt_store_slot **placed, int n, const struct tt
     return at;
 }
 
-static enum tt_code place(struct tt_program *p, struct tt_err *err)
+static bool lasts(const struct tt_program *p, const struct tt_store_slot *s)
+{
+    return s->last >= forever(p);
+}
+
+/* Offsets of the slots that last, or of those that do not; returns how many floats they take. */
+static int64_t place(const struct tt_program *p, struct tt_store_slot **order, bool lasting)
+{
+    int64_t most = 0;
+    int n = 0;
+
+    for (int i = 0; i < p->nslots; i++)
+        if (lasts(p, &p->slots[i]) == lasting)
+            order[n++] = &p->slots[i];
+    qsort(order, (size_t)n, sizeof *order, by_size);
+    for (int i = 0; i < n; i++) {
+        order[i]->offset = lowest_free(order, i, order[i]);
+        if (order[i]->offset + order[i]->floats > most)
+            most = order[i]->offset + order[i]->floats;
+    }
+    return most;
+}
+
+static enum tt_code allocate(struct tt_program *p, struct tt_err *err)
 {
     struct tt_store_slot **order = TT_NEW(&p->arena, p->nslots + 1, struct tt_store_slot *);
 
     if (!order)
         return tt_fail(err, TT_ENOMEM, "out of memory while planning memory");
-    for (int i = 0; i < p->nslots; i++)
-        order[i] = &p->slots[i];
-    qsort(order, (size_t)p->nslots, sizeof *order, by_size);
-    p->nblock = 0;
-    for (int i = 0; i < p->nslots; i++) {
-        order[i]->offset = lowest_free(order, i, order[i]);
-        if (order[i]->offset + order[i]->floats > p->nblock)
-            p->nblock = order[i]->offset + order[i]->floats;
-    }
+    p->nblock = place(p, order, true);
+    p->npassing = place(p, order, false);
     p->block = TT_NEW(&p->arena, p->nblock + 1, float);
-    if (!p->block)
+    p->passing = p->beside && p->beside->npassing >= p->npassing
+                     ? p->beside->passing
+                     : TT_NEW(&p->arena, p->npassing + 1, float);
+    if (!p->block || !p->passing)
         return tt_fail(err, TT_ENOMEM, "no memory for %lld MB of activations at %lld rows a batch",
-                       (long long)(p->nblock * 4 >> 20), (long long)p->limit);
+                       (long long)((p->nblock + p->npassing) * 4 >> 20), (long long)p->limit);
     return TT_OK;
 }
 
 static float *at(const struct tt_program *p, int slot)
 {
-    return slot < 0 ? NULL : p->block + p->slots[slot].offset;
+    const struct tt_store_slot *s = slot < 0 ? NULL : &p->slots[slot];
+
+    return !s ? NULL : (lasts(p, s) ? p->block : p->passing) + s->offset;
 }
 
 static void point(struct tt_program *p)
@@ -242,8 +277,9 @@ static void point(struct tt_program *p)
         for (int k = 0; k < TT_MAXSAVED; k++)
             n->saved[k] = n->nsaved[k] ? at(p, p->nodes[i].saved[k]) : NULL;
         n->tape = at(p, p->nodes[i].tape);
-        n->kept = at(p, p->nodes[i].kept);
-        n->scratch = n->nscratch ? at(p, p->scratch) : NULL;
+        if (n->nkept)
+            n->kept = p->nodes[i].kept < 0 ? twin_beside(p, &p->nodes[i])->n.kept
+                                           : at(p, p->nodes[i].kept);
         if (n->norm) {
             int64_t C = tt_len(n->in[n->op->norm]);
 
@@ -253,10 +289,14 @@ static void point(struct tt_program *p)
     }
 }
 
+void tt_plan_scratch(struct tt_program *p, int node, bool backward)
+{
+    p->nodes[node].n.scratch = at(p, p->nodes[node].scratch[backward]);
+}
+
 enum tt_code tt_plan_storage(struct tt_program *p, struct tt_err *err)
 {
-    p->scratch = -1;
-    p->max_slots = 2 * p->ntensors + (TT_MAXSAVED + 3) * p->nnodes + 1;
+    p->max_slots = 2 * p->ntensors + (TT_MAXSAVED + 5) * p->nnodes + 1;
     p->slots = TT_NEW(&p->arena, p->max_slots, struct tt_store_slot);
     if (!p->slots)
         return tt_fail(err, TT_ENOMEM, "out of memory while planning memory");
@@ -265,7 +305,7 @@ enum tt_code tt_plan_storage(struct tt_program *p, struct tt_err *err)
     if (p->loss >= 0)
         store_gradients(p);
     store_node_memory(p);
-    if (place(p, err) != TT_OK)
+    if (allocate(p, err) != TT_OK)
         return err->code;
     point(p);
     return TT_OK;

@@ -111,12 +111,24 @@ static bool works_back(const struct tt_pnode *n)
     return n->backward && !(n->galias && n->alias);
 }
 
+static void run_forward(struct tt_program *p, int i)
+{
+    tt_plan_scratch(p, i, false);
+    p->nodes[i].n.op->forward(&p->nodes[i].n);
+}
+
+static void run_backward(struct tt_program *p, int i)
+{
+    tt_plan_scratch(p, i, true);
+    p->nodes[i].n.op->backward(&p->nodes[i].n);
+}
+
 static void forward_watched(struct tt_program *p)
 {
     p->done(p->watcher, NULL, false);
     for (int i = 0; i < p->nnodes; i++)
         if (!p->nodes[i].alias) {
-            p->nodes[i].n.op->forward(&p->nodes[i].n);
+            run_forward(p, i);
             p->done(p->watcher, &p->nodes[i].n, false);
         }
 }
@@ -126,7 +138,7 @@ static void backward_watched(struct tt_program *p)
     p->done(p->watcher, NULL, true);
     for (int i = p->nnodes - 1; i >= 0; i--)
         if (works_back(&p->nodes[i])) {
-            p->nodes[i].n.op->backward(&p->nodes[i].n);
+            run_backward(p, i);
             p->done(p->watcher, &p->nodes[i].n, true);
         }
 }
@@ -139,7 +151,7 @@ void tt_program_forward(struct tt_program *p)
     }
     for (int i = 0; i < p->nnodes; i++)
         if (!p->nodes[i].alias)
-            p->nodes[i].n.op->forward(&p->nodes[i].n);
+            run_forward(p, i);
 }
 
 void tt_program_backward(struct tt_program *p)
@@ -153,7 +165,7 @@ void tt_program_backward(struct tt_program *p)
     }
     for (int i = p->nnodes - 1; i >= 0; i--)
         if (works_back(&p->nodes[i]))
-            p->nodes[i].n.op->backward(&p->nodes[i].n);
+            run_backward(p, i);
 }
 
 size_t tt_program_bytes(const struct tt_program *p)

@@ -46,7 +46,7 @@ static int unload(void **state)
     return 0;
 }
 
-static struct tt_program *compile(int64_t limit, bool grad)
+static struct tt_program *compile_beside(int64_t limit, bool grad, struct tt_program *beside)
 {
     struct tt_program_spec spec = {.graph = &graph,
                                    .limit = limit,
@@ -56,13 +56,19 @@ static struct tt_program *compile(int64_t limit, bool grad)
                                    .wanted = weights,
                                    .nwanted = grad ? nweights : 0,
                                    .variable = weights,
-                                   .nvariable = nweights};
+                                   .nvariable = nweights,
+                                   .beside = beside};
     struct tt_program *p;
     struct tt_err err;
 
     if (tt_program_new(&spec, &p, &err) != TT_OK)
         fail_msg("%s", err.msg);
     return p;
+}
+
+static struct tt_program *compile(int64_t limit, bool grad)
+{
+    return compile_beside(limit, grad, NULL);
 }
 
 static int input_of(const struct tt_graph *g)
@@ -140,6 +146,34 @@ static void memory_is_shared_without_changing_an_answer(void **state)
     assert_true(tt_program_bytes(infer) < tt_program_bytes(grad));
     tt_program_free(infer);
     tt_program_free(grad);
+}
+
+static void a_program_beside_another_shares_memory_and_answers_as_alone(void **state)
+{
+    struct tt_program *alone = compile(8, false), *learn = compile(8, true);
+    struct tt_program *beside = compile_beside(8, false, learn);
+    float want[2][80], got[80], *g = NULL;
+    const struct tt_tensor *w;
+
+    (void)state;
+    run(alone, 8, true, want[0]);
+    run(learn, 8, true, want[1]);
+    tt_program_backward(learn);
+    w = tt_program_tensor(learn, weights[0]);
+    g = TT_NEW(&arena, tt_len(w), float);
+    memcpy(g, w->g, sizeof *g * (size_t)tt_len(w));
+    for (int i = 0; i < 2; i++) { // by turns, and nothing of one run is needed by the next
+        run(beside, 8, true, got);
+        assert_memory_equal(got, want[0], sizeof got);
+        run(learn, 8, true, got);
+        assert_memory_equal(got, want[1], sizeof got);
+        tt_program_backward(learn);
+        assert_memory_equal(w->g, g, sizeof *g * (size_t)tt_len(w));
+    }
+    assert_true(4 * tt_program_bytes(beside) < tt_program_bytes(alone));
+    tt_program_free(beside);
+    tt_program_free(learn);
+    tt_program_free(alone);
 }
 
 /* Through the whole network, with memory shared and gradients in place. */
@@ -350,6 +384,7 @@ int main(void)
         cmocka_unit_test(a_smaller_batch_gives_what_a_program_of_its_size_gives),
         cmocka_unit_test(rows_do_not_see_each_other_under_source_statistics),
         cmocka_unit_test(memory_is_shared_without_changing_an_answer),
+        cmocka_unit_test(a_program_beside_another_shares_memory_and_answers_as_alone),
         cmocka_unit_test(gradients_of_the_whole_network_match_differences),
         cmocka_unit_test(who_watches_sees_every_node_and_what_it_computes),
         cmocka_unit_test(too_many_rows_are_an_error_that_names_the_limit),
