@@ -188,7 +188,7 @@ $(GEN)/texts.h $(GEN)/texts.c &: scripts/texts.sh $(TEXTS)
 	@mkdir -p $(GEN)
 	$(call say,GEN,$(GEN)/texts.c)sh scripts/texts.sh $(GEN)/texts.h $(GEN)/texts.c $(TEXTS)
 
--include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS) $(GSRCS) $(FSRCS) tests/conformance.c)
+-include $(patsubst %.c,$(BUILD)/%.d,$(SRCS) $(TSRCS) $(SUPSRCS) $(GSRCS) $(FSRCS) tests/conformance.c $(wildcard bench/*.c))
 
 # ---- what users type -----------------------------------------------------------
 deps:          ## install the Debian packages that are missing, saying which

@@ -138,8 +138,10 @@ static void set_up(struct run *r, const struct layer *l, int64_t batch)
     tt_arena_init(&r->arena, 0);
     r->op = tt_op_find("Conv");
     attr = tt_arena_alloc(&r->arena, 1, r->op->attr_size);
-    if (!attr || r->op->read(&a, attr, &err) != TT_OK)
-        die("no attributes");
+    if (!attr)
+        die("no memory");
+    if (r->op->read(&a, attr, &err) != TT_OK)
+        die(err.msg);
     r->x = tensor(batch, l->C, l->H, l->H);
     r->w = tensor(l->O, l->C / l->groups, l->K, l->K);
     r->w.layout = TT_PLAIN;

@@ -298,6 +298,7 @@ void tt_conv_forward(struct tt_node *n, const struct tt_finish *finish)
             .images = n->in[0]->dim[0],
             .pixels = g.OH[0] * g.OH[1],
             .taps = (int)g.taps,
+            .run = g.groups == 1 && g.dilation[1] == 1 ? (int)g.K[1] : 1,
             .K = g.Cg,
             .N = g.Og,
             .offset = table,
@@ -326,7 +327,7 @@ static int taps_of_phase(const struct geometry *g, int i, int64_t phase, int64_t
 {
     int n = 0;
 
-    for (int64_t k = 0; k < g->K[i]; k++)
+    for (int64_t k = g->K[i] - 1; k >= 0; k--) // so that pixels rise
         if ((phase + g->pad[i] - k * g->dilation[i]) % g->stride[i] == 0)
             taps[n++] = k;
     return n;
@@ -407,6 +408,7 @@ static void run_phase(struct tt_node *n, const struct geometry *g, const int64_t
             .images = n->in[0]->dim[0],
             .pixels = pixels,
             .taps = nh * nw,
+            .run = g->groups == 1 && g->dilation[1] == 1 ? nw : 1,
             .K = g->Og,
             .N = g->Cg,
             .offset = table,

@@ -5,27 +5,76 @@
 
 #define POINTERS  4096 // of one group of tiles, on the stack
 #define MAX_TILES 64   // in a group: they share each panel while it is in the cache
+#define PATCHES   8192 // floats of pixels at an edge, beside their padding; on the stack
+
+/* Runs of taps as the product has them: those that lie together are one of more depth. */
+struct runs {
+    const struct tt_taps *p;
+    const struct tt_kernels *k;
+    int n, taps;   // runs of so many taps
+    int64_t depth; // of a run
+    int64_t rows;  // of a group
+};
+
+/* A run that is partly in padding, put together at `to`. */
+static const float *patch(const struct tt_taps *p, const float *x, const int32_t *offset, int taps,
+                          float *to)
+{
+    for (int t = 0; t < taps; t++)
+        for (int64_t i = 0; i < p->K; i++)
+            to[t * p->K + i] = offset[t] < 0 ? 0 : x[offset[t] * p->x_pixel + i];
+    return to;
+}
+
+/* Pointers to the runs of pixel: from[i * mr].  patches: where to put one together; the end of
+ * those that were. */
+static float *point(const struct runs *s, const float *x, int64_t pixel, const float **from,
+                    float *patches)
+{
+    const struct tt_taps *p = s->p;
+    const int32_t *offset = p->offset + pixel * p->taps;
+    int mr = s->k->mr;
+
+    if (s->taps == 1) {
+        for (int t = 0; t < s->n; t++)
+            from[t * mr] = offset[t] < 0 ? p->zeros : x + offset[t] * p->x_pixel;
+        return patches;
+    }
+    for (int t = 0; t < s->n; t++, offset += s->taps) {
+        if (offset[0] >= 0 && offset[s->taps - 1] >= 0) {
+            from[t * mr] = x + offset[0] * p->x_pixel;
+            continue;
+        }
+        from[t * mr] = patch(p, x, offset, s->taps, patches);
+        patches += s->depth;
+    }
+    return patches;
+}
 
 /* Rows [row, row + count) of the product; count fits the pointers. */
-static void run_tiles(const struct tt_taps *p, const struct tt_kernels *k, int64_t row,
-                      int64_t count)
+static void run_tiles(const struct runs *s, int64_t row, int64_t count)
 {
+    const struct tt_taps *p = s->p;
     const float *from[POINTERS];
-    float *to[MAX_TILES * TT_MAX_MR], *c[TT_MAX_MR];
-    int64_t tiles = (count + k->mr - 1) / k->mr, image = row / p->pixels;
-    int64_t pixel = row - image * p->pixels, row_taps = (int64_t)p->taps * k->mr;
+    float *to[MAX_TILES * TT_MAX_MR], *c[TT_MAX_MR], patches[PATCHES], *free = patches;
+    int mr = s->k->mr;
+    int64_t tiles = (count + mr - 1) / mr, image = row / p->pixels;
+    int64_t pixel = row - image * p->pixels, row_runs = (int64_t)s->n * mr;
+    bool plain = !p->finish.scale && !p->finish.shift && !p->finish.add && !p->finish.clamp;
 
     for (int64_t i = 0; i < tiles; i++)
-        for (int r = 0; r < k->mr; r++) {
-            const float *x = p->x + image * p->x_image, **f = from + i * row_taps + r;
-            const int32_t *offset = p->offset + pixel * p->taps;
+        for (int r = 0; r < mr; r++) {
+            const float **f = from + i * row_runs + r;
 
-            to[i * k->mr + r] =
-                p->y + image * p->y_image + (p->to ? p->to[pixel] : pixel) * p->y_pixel;
-            for (int t = 0; t < p->taps; t++)
-                f[(int64_t)t * k->mr] = offset[t] < 0 ? p->zeros : x + offset[t] * p->x_pixel;
-            if (i * k->mr + r + 1 >= count) // the last row stands in for what is missing
+            if (i * mr + r >= count) { // the row before stands in for what is missing
+                to[i * mr + r] = to[i * mr + r - 1];
+                for (int t = 0; t < s->n; t++)
+                    f[t * mr] = f[t * mr - 1];
                 continue;
+            }
+            to[i * mr + r] =
+                p->y + image * p->y_image + (p->to ? p->to[pixel] : pixel) * p->y_pixel;
+            free = point(s, p->x + image * p->x_image, pixel, f, free);
             if (++pixel == p->pixels) {
                 pixel = 0;
                 image++;
@@ -40,26 +89,32 @@ static void run_tiles(const struct tt_taps *p, const struct tt_kernels *k, int64
         f.shift = f.shift ? f.shift + j : NULL;
 
         for (int64_t i = 0; i < tiles; i++) {
-            int64_t left = count - i * k->mr;
+            int64_t left = count - i * mr;
 
-            for (int r = 0; r < k->mr; r++)
-                c[r] = to[i * k->mr + r] + j;
-            k->tile(c, left < k->mr ? (int)left : k->mr, nr, from + i * row_taps, p->taps, p->K, b,
-                    &f);
+            for (int r = 0; r < mr; r++)
+                c[r] = to[i * mr + r] + j;
+            s->k->tile(c, left < mr ? (int)left : mr, nr, from + i * row_runs, s->n, s->depth, b,
+                       plain ? NULL : &f);
         }
     }
 }
 
 void tt_taps_run(const struct tt_taps *p)
 {
-    const struct tt_kernels *k = tt_kernels();
-    int64_t rows = p->images * p->pixels, tiles = POINTERS / (p->taps * k->mr);
-    int64_t step;
+    struct runs s = {.p = p, .k = tt_kernels(), .n = p->taps, .taps = 1, .depth = p->K};
+    int64_t rows = p->images * p->pixels, most;
 
-    if (tiles > MAX_TILES)
-        tiles = MAX_TILES;
-    step = tiles * k->mr;
+    if (p->run > 1 && 4 * s.k->mr * p->taps * p->K <= PATCHES) { // the group stays worth it
+        s.n = p->taps / p->run;
+        s.taps = p->run;
+        s.depth = p->run * p->K;
+    }
+    s.rows = POINTERS / (s.n * s.k->mr) * s.k->mr;
+    most = s.taps > 1 ? PATCHES / (p->taps * p->K) / s.k->mr * s.k->mr : s.rows;
+    s.rows = s.rows < most ? s.rows : most;
+    most = (int64_t)MAX_TILES * s.k->mr;
+    s.rows = s.rows < most ? s.rows : most;
 #pragma omp parallel for schedule(static) if (rows * p->taps * p->K * p->N > 100000)
-    for (int64_t row = 0; row < rows; row += step)
-        run_tiles(p, k, row, rows - row < step ? rows - row : step);
+    for (int64_t row = 0; row < rows; row += s.rows)
+        run_tiles(&s, row, rows - row < s.rows ? rows - row : s.rows);
 }

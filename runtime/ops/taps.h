@@ -10,8 +10,9 @@
 /* One implicit product: rows of pixels, the same for every image and group. */
 struct tt_taps {
     int64_t images, pixels; // of each image
-    int taps;
-    int64_t K, N;             // of one group
+    int taps, run; // run taps each, which divides taps, lie together in memory, pixels of K floats
+                   // one after another, where none is padding; 1: none do
+    int64_t K, N;  // of one group
     const int32_t *offset;    // [pixels][taps] where the pixel is in an image; -1: padding
     const int32_t *to;        // [pixels] which pixel of the result; NULL: the same
     const float *x, *zeros;   // images; padding
