@@ -15,6 +15,7 @@
 #define DEPTH 512
 #define GROUP 8
 #define ROWS  96
+#define LINE  16  // floats of a cache line
 #define SMALL 2e6 // multiplications that are not worth a second thread
 #define PACK  16  // rows that could be multiplied in the time that packing takes
 
@@ -33,9 +34,44 @@ struct part {
     int64_t row, row_end, col, col_end;
 };
 
+/* The part of the right operand that is packed next, on its way to the second-level cache while
+ * tiles are made: so many runs of floats, step apart. */
+struct ahead {
+    const float *b;
+    int64_t runs, run, step, at;
+    int64_t each; // cache lines for a tile
+};
+
+static void fetch(struct ahead *a)
+{
+    for (int64_t i = 0; i < a->each && a->runs > 0; i++) {
+        __builtin_prefetch(a->b + a->at, 0, 2);
+        a->at += LINE;
+        if (a->at < a->run)
+            continue;
+        a->at = 0;
+        a->b += a->step;
+        a->runs--;
+    }
+}
+
+/* Rows at..at + K, columns col..end: to be there when so many tiles are done. */
+static struct ahead look_ahead(const struct tt_product *p, int64_t at, int64_t K, int64_t col,
+                               int64_t end, int64_t tiles)
+{
+    bool turned = p->b_col != 1;
+    struct ahead a = {.b = p->b + at * p->b_row + col * p->b_col,
+                      .runs = turned ? end - col : K,
+                      .run = turned ? K : end - col,
+                      .step = turned ? p->b_col : p->b_row};
+
+    a.each = ceiling(a.runs * ceiling(a.run, LINE), tiles);
+    return a;
+}
+
 /* Rows of one block by the panels of one group, which begins at column col; depth at..at + K. */
 static void run_block(const struct tt_product *p, const struct part *s, const float *packed,
-                      int64_t at, int64_t K)
+                      int64_t at, int64_t K, struct ahead *next)
 {
     const struct tt_panels *kernels = tt_panels();
     bool last = at + K == p->k;
@@ -57,6 +93,7 @@ static void run_block(const struct tt_product *p, const struct part *s, const fl
                                 : NULL,
             };
 
+            fetch(next);
             kernels->tile(&t, (int)least(kernels->mr, s->row_end - i),
                           (int)least(TT_PANEL, s->col_end - j));
         }
@@ -72,6 +109,10 @@ static void run_part(const struct tt_product *p, const struct part *s)
 
         for (int64_t col = s->col; col < s->col_end; col += GROUP * TT_PANEL) {
             struct part b = {.col = col, .col_end = least(col + GROUP * TT_PANEL, s->col_end)};
+            int64_t more = least(b.col_end + GROUP * TT_PANEL, s->col_end);
+            struct ahead next = look_ahead(p, at, K, b.col_end, more,
+                                           ceiling(s->row_end - s->row, tt_panels()->mr) *
+                                               ceiling(b.col_end - col, TT_PANEL));
 
             for (int64_t j = col; j < b.col_end; j += TT_PANEL)
                 tt_panels()->pack(packed + (j - col) * K, p->b + at * p->b_row + j * p->b_col,
@@ -79,7 +120,7 @@ static void run_part(const struct tt_product *p, const struct part *s)
                                   (int)least(TT_PANEL, b.col_end - j));
             for (b.row = s->row; b.row < s->row_end; b.row = b.row_end) {
                 b.row_end = least(b.row + ROWS, s->row_end);
-                run_block(p, &b, packed, at, K);
+                run_block(p, &b, packed, at, K, &next);
             }
         }
     }
