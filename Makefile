@@ -213,8 +213,8 @@ parity: $(BUILD)/tests/parity  ## compare with stored numbers: DIR=cases [IMAGES
 bench: $(BUILD)/ttad  ## beside PyTorch and ONNX Runtime, writes docs/performance.md; BENCH="--models resnet20 --batch 16" only prints
 	$(Q)$(BENCH_PYTHON) -W ignore bench/compare.py --ttad $(BUILD)/ttad $(if $(BENCH),$(BENCH),--write docs/performance.md)
 
-zoo: $(BUILD)/ttad  ## models as PyTorch exports them: load, answer, adapt?  ZOO="--only ViT --layers 1" (needs torch, transformers)
-	$(Q)$(BENCH_PYTHON) -W ignore tests/zoo.py --ttad $(BUILD)/ttad $(ZOO)
+zoo: $(BUILD)/ttad  ## models as PyTorch exports them, writes docs/zoo.md; ZOO="--only ViT --layers 1" only prints (needs torch, transformers)
+	$(Q)$(BENCH_PYTHON) -W ignore tests/zoo.py --ttad $(BUILD)/ttad $(if $(ZOO),$(ZOO),--write docs/zoo.md)
 
 ONNX_TESTS ?= /usr/share/libonnx-testdata/data
 conformance: $(BUILD)/tests/conformance  ## the ONNX project's backend tests: CASES='test_softmax*' runs some
