@@ -53,10 +53,14 @@ struct tt_kernels {
                       const struct tt_finish *f);
 
     /* Winograd's F(4x4, 3x3), runtime/ops/winograd.h; C a multiple of 16.
+     * weights: u[i * step + k * 16 + n], i < 36, from the kernels at w + k * k_step + n * n_step,
+     * k < K, n < 16, 3x3 each, turned by half or not.
      * in: v[i * step + t * tile + c], i < 36, for tiles neighbours t <= TT_WINO_RUN of a row.
      * product: m [rows, 16] = v [rows, K] u [K, 16], rows of m wide apart.
      * out: rows x cols pixels y[h * row + w * pixel + c], finished, from m[i * step + t * tile +
      * c], i < 36, of the (cols + 3) / 4 tiles t of a row; rows <= 4. */
+    void (*winograd_weights)(float *u, int64_t step, const float *w, int64_t K, int64_t k_step,
+                             int64_t n_step, bool turned);
     void (*winograd_in)(float *v, int64_t step, int64_t tile, const struct tt_winograd_band *b,
                         int tiles, int64_t C);
     void (*winograd_product)(float *m, int64_t wide, const float *v, const float *u, int64_t rows,

@@ -231,7 +231,9 @@ static void run_winograd(struct tt_node *n, const struct geometry *g, bool back,
                             .O = back ? g->C : g->O,
                             .x = back ? n->out->g : n->in[0]->x,
                             .y = back ? n->in[0]->g : n->out->x,
-                            .weights = weights,
+                            .weights = g->packed ? weights : NULL,
+                            .kernel = n->in[1]->x,
+                            .turned = back,
                             .finish = *finish};
 
     for (int i = 0; i < 2; i++) {
@@ -239,7 +241,7 @@ static void run_winograd(struct tt_node *n, const struct geometry *g, bool back,
         w.OH[i] = back ? g->H[i] : g->OH[i];
         w.pad[i] = back ? 2 - g->pad[i] : g->pad[i];
     }
-    if (!*done)
+    if (g->packed && !*done)
         tt_winograd_weights(weights, n->in[1]->x, g->C, g->O, back);
     *done = 1;
     if (threads > n->nscratch / share)

@@ -25,45 +25,31 @@ static int64_t block_tiles(int64_t C, int64_t O)
 
 int64_t tt_winograd_nweights(int64_t C, int64_t O)
 {
-    return POINTS * C * O;
+    return C * O < FAR ? POINTS * C * O : 0;
 }
 
-int64_t tt_winograd_nscratch(int64_t C, int64_t O)
+/* Where in a thread's scratch it has a panel of weights, when they are not there already. */
+static int64_t panel_offset(int64_t C, int64_t O)
 {
     return POINTS * (block_tiles(C, O) * (C + O) + 2 * BETWEEN);
 }
 
-/* ---- weights --------------------------------------------------------------------------------- */
-
-/* One dimension of G g: three values, step apart, to six. */
-static void spread(double to[6], const double *g, int step)
+int64_t tt_winograd_nscratch(int64_t C, int64_t O)
 {
-    const double a = TT_WINO_A, b = TT_WINO_B, aa = a * a, bb = b * b;
-    const double na = 1 / (2 * aa * (aa - bb)), nb = 1 / (2 * bb * (bb - aa));
-    double g0 = g[0], g1 = g[step], g2 = g[2 * step];
+    int64_t panel = POINTS * (TT_NR * (C > O ? C : O) + BETWEEN);
 
-    to[0] = g0 / (aa * bb);
-    to[1] = (g0 + a * g1 + aa * g2) * na;
-    to[2] = (g0 - a * g1 + aa * g2) * na;
-    to[3] = (g0 + b * g1 + bb * g2) * nb;
-    to[4] = (g0 - b * g1 + bb * g2) * nb;
-    to[5] = g2;
+    return panel_offset(C, O) + (tt_winograd_nweights(C, O) ? 0 : panel);
 }
 
-/* to[i] = (G g G')[i] for one pair of channels, i * step apart */
-static void spread_kernel(float *to, int64_t step, const float *w, bool turned)
-{
-    double g[9], h[3][6], u[6];
+/* ---- weights --------------------------------------------------------------------------------- */
 
-    for (int i = 0; i < 9; i++)
-        g[i] = w[turned ? 8 - i : i];
-    for (int i = 0; i < 3; i++)
-        spread(h[i], g + 3 * i, 1);
-    for (int j = 0; j < 6; j++) {
-        spread(u, &h[0][j], 6);
-        for (int i = 0; i < 6; i++)
-            to[(6 * i + j) * step] = (float)u[i];
-    }
+/* One panel, its points step apart. */
+static void transform_weights(float *to, int64_t step, const float *w, int64_t K, int64_t N,
+                              int64_t panel, bool turned)
+{
+    int64_t k_step = 9 * (turned ? N : 1), n_step = 9 * (turned ? 1 : K);
+
+    tt_kernels()->winograd_weights(to, step, w + panel * TT_NR * n_step, K, k_step, n_step, turned);
 }
 
 /* [point][panel of the result's channels][channel][TT_NR] */
@@ -72,11 +58,8 @@ void tt_winograd_weights(float *to, const float *w, int64_t C, int64_t O, bool t
     int64_t K = turned ? O : C, N = turned ? C : O;
 
 #pragma omp parallel for schedule(static) if (K * N > 4096)
-    for (int64_t i = 0; i < K * N; i++) {
-        int64_t n = i / TT_NR / K * TT_NR + i % TT_NR, k = i / TT_NR % K;
-
-        spread_kernel(to + i, K * N, w + 9 * (turned ? k * C + n : n * C + k), turned);
-    }
+    for (int64_t p = 0; p < N / TT_NR; p++)
+        transform_weights(to + p * K * TT_NR, K * N, w, K, N, p, turned);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -164,6 +147,31 @@ static void multiply(const struct work *s, const float *v, int64_t in, float *m,
                                    w->weights + (i * w->O + p * TT_NR) * w->C, tiles, w->C);
 }
 
+/* The same of weights that are transformed only now, into u. */
+static void transform_and_multiply(const struct work *s, const float *v, int64_t in, float *m,
+                                   int64_t out, int64_t tiles, int64_t first, int64_t end, float *u)
+{
+    const struct tt_winograd *w = s->w;
+    int64_t step = TT_NR * w->C + BETWEEN;
+
+    for (int64_t p = first; p < end; p++) {
+        transform_weights(u, step, w->kernel, w->C, w->O, p, w->turned);
+        for (int64_t i = 0; i < POINTS; i++)
+            s->k->winograd_product(m + i * out + p * TT_NR, w->O, v + i * in, u + i * step, tiles,
+                                   w->C);
+    }
+}
+
+static void make_products(const struct work *s, const float *v, int64_t in, float *m, int64_t out,
+                          int64_t tiles, int64_t first, int64_t end, float *scratch)
+{
+    if (s->w->weights)
+        multiply(s, v, in, m, out, tiles, first, end);
+    else
+        transform_and_multiply(s, v, in, m, out, tiles, first, end,
+                               scratch + panel_offset(s->w->C, s->w->O));
+}
+
 /* Few tiles: threads share channels, first of the input, then of the result. */
 static void run_together(const struct work *s, float *v, int threads)
 {
@@ -179,7 +187,8 @@ static void run_together(const struct work *s, float *v, int threads)
 
         transform_in(s, 0, s->tiles, v, in, c * TT_NR, (c_end - c) * TT_NR);
 #pragma omp barrier
-        multiply(s, v, in, m, out, s->tiles, o, o_end);
+        make_products(s, v, in, m, out, s->tiles, o, o_end,
+                      v + t * tt_winograd_nscratch(w->C, w->O));
         transform_out(s, 0, s->tiles, m, out, o * TT_NR, (o_end - o) * TT_NR);
     }
 }
@@ -191,7 +200,7 @@ static void run_block(const struct work *s, int64_t first, int64_t end, float *v
     float *m = v + POINTS * in;
 
     transform_in(s, first, end, v, in, 0, w->C);
-    multiply(s, v, in, m, out, end - first, 0, w->O / TT_NR);
+    make_products(s, v, in, m, out, end - first, 0, w->O / TT_NR, v);
     transform_out(s, first, end, m, out, 0, w->O);
 }
 

@@ -19,14 +19,18 @@ struct tt_winograd {
     int64_t C, O;                        // channels of both, multiples of 16
     const float *x;                      // [images, H, W, C]
     float *y;                            // [images, OH, OW, O]
-    const float *weights;                // by tt_winograd_weights()
-    struct tt_finish finish;             // of y
+    const float *weights;                // by tt_winograd_weights(); NULL: from kernel, as needed
+    const float *kernel;                 // [O, C, 3, 3]; turned: [C, O, 3, 3] instead
+    bool turned;
+    struct tt_finish finish; // of y
 };
 
 /* Whether it may take that convolution, and takes fewer multiplications. */
 bool tt_winograd_fits(int64_t C, int64_t O, const int64_t OH[2]);
 
-/* Floats of the transformed weights, and of what one thread works in. */
+/* Floats of the transformed weights; 0: they would take much memory (four times the kernel's), and
+ * to transform them again each time, a panel at a time, takes no longer than to read them.  Floats
+ * that one thread works in. */
 int64_t tt_winograd_nweights(int64_t C, int64_t O);
 int64_t tt_winograd_nscratch(int64_t C, int64_t O);
 

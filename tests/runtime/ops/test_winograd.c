@@ -111,6 +111,8 @@ static const struct {
     {1, {9, 10}, {0, 0}, {7, 8}, 16, 16},  // no padding
     {2, {6, 5}, {2, 0}, {8, 5}, 16, 48},   // padding of two, and more behind than before
     {40, {8, 8}, {1, 1}, {8, 8}, 64, 64},  // more than one block
+    {1, {4, 5}, {1, 1}, {4, 5}, 208, 208}, // weights that are transformed while they are used
+    {25, {4, 6}, {1, 1}, {4, 6}, 464, 96}, // and in several blocks
 };
 #define NSHAPES ((int)(sizeof shapes / sizeof *shapes))
 
@@ -127,27 +129,37 @@ static struct tt_winograd shaped(int i)
     return g;
 }
 
+/* Of w [O, C, 3, 3], or turned: [C, O, 3, 3]. */
+static void set_weights(struct tt_winograd *g, const float *w, bool turned)
+{
+    float *u = NULL;
+
+    if (tt_winograd_nweights(g->C, g->O)) {
+        u = drawn(tt_winograd_nweights(g->C, g->O));
+        tt_winograd_weights(u, w, turned ? g->O : g->C, turned ? g->C : g->O, turned);
+    }
+    g->weights = u;
+    g->kernel = w;
+    g->turned = turned;
+}
+
 static void it_is_the_convolution_within_a_bound(void **state)
 {
     (void)state;
     for (int i = 0; i < NSHAPES; i++)
         for (int turned = 0; turned < 2; turned++) {
             struct tt_winograd g = shaped(i);
-            float *w = drawn(9 * g.C * g.O), *u = drawn(tt_winograd_nweights(g.C, g.O));
+            float *w = drawn(9 * g.C * g.O);
 
-            g.weights = u;
+            set_weights(&g, w, turned);
             g.finish.scale = turned ? drawn(g.O) : NULL;
             g.finish.shift = turned ? NULL : drawn(g.O);
             g.finish.add = i % 2 != turned;
             g.finish.clamp = i % 3 == 1;
             g.finish.low = -1;
             g.finish.high = 5.5f;
-            if (turned)
-                tt_winograd_weights(u, w, g.O, g.C, true);
-            else
-                tt_winograd_weights(u, w, g.C, g.O, false);
             run(&g, 2);
-            assert_true(worst(&g, w, turned) < 1e-6); // float32's own is 6e-8 a term
+            assert_true(worst(&g, w, turned) < 1.5e-6); // float32's own is 6e-8 a term
         }
 }
 
@@ -156,11 +168,10 @@ static void results_do_not_depend_on_threads_or_neighbours(void **state)
     (void)state;
     for (int i = 0; i < NSHAPES; i++) {
         struct tt_winograd g = shaped(i);
-        float *w = drawn(9 * g.C * g.O), *u = drawn(tt_winograd_nweights(g.C, g.O)), *first;
+        float *w = drawn(9 * g.C * g.O), *first;
         int64_t image = g.OH[0] * g.OH[1] * g.O;
 
-        g.weights = u;
-        tt_winograd_weights(u, w, g.C, g.O, false);
+        set_weights(&g, w, false);
         run(&g, 1);
         first = g.y;
         for (int threads = 2; threads < 6; threads++) {
