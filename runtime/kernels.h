@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/kernels_conv.h"
+
 /*
  * The inner loops that are not BLAS's: each works on one thread's share of plain arrays.
  * They are compiled three times, for AVX-512, for AVX2 and for the baseline, and the
@@ -15,18 +17,6 @@
 #define TT_BN_CHUNK 512 // rows whose statistics are taken together; never depends on threads
 
 #define TT_PERIOD   16 // a table for each channel is repeated until it is a multiple of this
-
-#define TT_WINO_A   0.625f // Winograd's points are 0, +-A, +-B and infinity
-#define TT_WINO_B   1.5f
-#define TT_WINO_RUN 8 // tiles of a row that are transformed together
-
-/* Six rows of pixels: x[i * row + j * pixel] in row i, column j; 0 outside of these ranges. */
-struct tt_winograd_band {
-    const float *x;
-    int64_t row, pixel;
-    int top, bottom;    // rows
-    int64_t first, end; // columns
-};
 
 /* What becomes of a product before it is stored: y = clamp(scale[j] product + shift[j] (+ y)). */
 struct tt_finish {
@@ -51,6 +41,9 @@ struct tt_kernels {
     void (*depthwise)(float *y, int64_t y_step, const float *x, int64_t x_step, int64_t pixels,
                       const int64_t (*tap)[2], int taps, const float *w, int64_t C,
                       const struct tt_finish *f);
+
+    /* The same for a row of neighbours, each c < C. */
+    void (*depthwise_row)(const struct tt_depthwise_row *r, int64_t C, const struct tt_finish *f);
 
     /* Winograd's F(4x4, 3x3), runtime/ops/winograd.h; C a multiple of 16.
      * weights: u[i * step + k * 16 + n], i < 36, from the kernels at w + k * k_step + n * n_step,

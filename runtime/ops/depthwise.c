@@ -54,12 +54,65 @@ static void run_pixels(const struct phase *s, int64_t image, int64_t i, int64_t 
                     &d->finish);
 }
 
+/* Whether neighbours see neighbours, through as many columns as there is a kernel for. */
+static bool slides(const struct phase *s)
+{
+    int n = s->taps[1];
+
+    return s->step[1] == 1 && (n == 3 || n == 5 || n == 7) && s->at[1][1] == s->at[1][0] + 1 &&
+           s->at[1][n - 1] == s->at[1][0] + n - 1;
+}
+
+/* Read by the next row: pixels of many streams, which the processor does not foresee. */
+static void fetch(const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16)
+        __builtin_prefetch(x + i);
+}
+
+/* Row i of an image, eight pixels at a time, through rows of the kernel. */
+static void slide(const struct phase *s, int64_t image, int64_t i, const int rows[2])
+{
+    const struct tt_depthwise *d = s->d;
+    int64_t h = s->from[0] + i * s->apart[0];
+    int64_t ahead =
+        i * s->step[0] + s->at[0][s->taps[0] - 1] + 1; // row of x: first read by the next
+    struct tt_depthwise_row r = {.w = d->weights,
+                                 .y_step = s->apart[1] * d->C,
+                                 .x_step = d->C,
+                                 .w_step = (s->of[1][1] - s->of[1][0]) * d->C,
+                                 .cols = s->taps[1],
+                                 .rows = rows[1] - rows[0]};
+
+    for (int a = 0; a < r.rows; a++) {
+        r.at[a] = (s->at[0][rows[0] + a] * s->in[1] + s->at[1][0]) * d->C;
+        r.of[a] = (s->of[0][rows[0] + a] * d->K[1] + s->of[1][0]) * d->C;
+    }
+    for (int64_t j = 0; j < s->places[1]; j += 8) {
+        int64_t first = -s->at[1][0] - j, end = first + s->in[1];
+
+        r.x = d->x + ((image * s->in[0] + i * s->step[0]) * s->in[1] + j) * d->C;
+        r.y = d->y + ((image * s->out[0] + h) * s->out[1] + s->from[1] + j * s->apart[1]) * d->C;
+        r.pixels = s->places[1] - j < 8 ? (int)(s->places[1] - j) : 8;
+        r.first = first < 0 ? 0 : first < 8 + r.cols ? (int)first : 8 + r.cols;
+        r.end = end < 0 ? 0 : end < r.pixels + r.cols - 1 ? (int)end : r.pixels + r.cols - 1;
+        if (ahead < s->in[0])
+            fetch(d->x + ((image * s->in[0] + ahead) * s->in[1] + j) * d->C,
+                  (s->in[1] - j < 8 ? s->in[1] - j : 8) * d->C);
+        s->k->depthwise_row(&r, d->C, &d->finish);
+    }
+}
+
 static void run_row(const struct phase *s, int64_t row)
 {
     int64_t image = row / s->places[0], i = row % s->places[0], end;
     int rows[2], cols[2], next[2];
 
     find_taps(s, 0, i, rows);
+    if (slides(s)) {
+        slide(s, image, i, rows);
+        return;
+    }
     find_taps(s, 1, 0, next);
     for (int64_t j = 0; j < s->places[1]; j = end) {
         cols[0] = next[0];
@@ -114,7 +167,7 @@ static void set_back(struct phase *s, int i, int64_t from)
     s->places[i] = (d->H[i] - from + d->stride[i] - 1) / d->stride[i];
     s->step[i] = 1;
     s->taps[i] = 0;
-    for (int64_t k = 0; k < d->K[i]; k++) {
+    for (int64_t k = d->K[i] - 1; k >= 0; k--) { // so that pixels rise
         int64_t at = from + d->pad[i] - k * d->dilation[i];
 
         if (at % d->stride[i])

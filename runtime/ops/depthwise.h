@@ -7,8 +7,6 @@
 
 #include "runtime/kernels.h"
 
-#define TT_DEPTHWISE_TAPS 292 // of a kernel, at most
-
 /*
  * A convolution of each channel by a kernel of its own, channels last, and its gradient to the
  * input.  What lies in padding is not multiplied with.  Each pixel is the same sum in the same

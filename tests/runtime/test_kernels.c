@@ -105,6 +105,46 @@ static void each_channel_has_its_own_sum(void **state)
         }
 }
 
+static void a_row_of_neighbours_has_each_channels_sum(void **state)
+{
+    enum { C = 21, WIDTH = 14 };
+    float x[3 * WIDTH * C], w[3 * 7 * C], y[9 * C];
+
+    (void)state;
+    for (int i = 0; i < 3 * WIDTH * C; i++)
+        x[i] = draw(i);
+    for (int i = 0; i < 3 * 7 * C; i++)
+        w[i] = draw(3 * i);
+    for (const struct tt_kernels *const *k = tt_kernels_all(); *k; k++)
+        for (int n = 0; n < 8 * 3 * 4; n++) {
+            struct tt_finish f = {.add = n % 2};
+            struct tt_depthwise_row r = {y, x, w, C, C, C, .pixels = n % 8 + 1, .rows = n / 24};
+
+            r.cols = 3 + n / 8 % 3 * 2;
+            r.first = n % 5;
+            r.end = r.pixels + r.cols - 1 - n % 3;
+            for (int a = 0; a < r.rows; a++) {
+                r.at[a] = (2 - a) * WIDTH * C;
+                r.of[a] = a * r.cols * C;
+            }
+            for (int i = 0; i < 9 * C; i++)
+                y[i] = 0.5f;
+            (*k)->depthwise_row(&r, C, &f);
+            for (int i = 0; i < 9 * C; i++) {
+                double want = i / C < r.pixels && !f.add ? 0 : 0.5;
+
+                for (int t = 0; t < r.rows * r.cols && i / C < r.pixels; t++) {
+                    int j = i / C + t % r.cols;
+
+                    if (j >= r.first && j < r.end)
+                        want += (double)x[((2 - t / r.cols) * WIDTH + j) * C + i % C] *
+                                w[t * C + i % C];
+                }
+                assert_close(y[i], want, 1e-5, 1e-5);
+            }
+        }
+}
+
 static void a_product_of_any_number_of_rows(void **state)
 {
     enum { ROWS = 2 * TT_MAX_MR + 1, K = 21, WIDE = TT_NR + 3 };
@@ -242,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tile_is_the_sum_over_taps_and_depth),
         cmocka_unit_test(each_channel_has_its_own_sum),
+        cmocka_unit_test(a_row_of_neighbours_has_each_channels_sum),
         cmocka_unit_test(a_product_of_any_number_of_rows),
         cmocka_unit_test(tiles_of_a_row_go_there_and_back),
         cmocka_unit_test(statistics_are_the_same_on_every_processor),
