@@ -114,14 +114,14 @@ static enum tt_code fetch(struct tt_onnx *o, Onnx__TensorProto *t, struct tt_err
     struct piece p = {.o = o};
     struct tt_feed bytes = {.from = &p, .read = read_piece};
     ProtobufCBinaryData data = {0};
+    bool kept; // as floats, which may be more bytes than the file has
 
     if (t->raw_data.len)
         return tt_fail(err, TT_EPARSE, "it has raw_data and values in another file");
     if (tt_onnx_bytes(t, &bytes.size, err) || find_piece(t, bytes.size, &p, err))
         return err->code;
-    if (bytes.size &&
-        tt_onnx_take(t, &bytes, bytes.size >= TT_ONNX_KEPT ? &o->model->arena : o->arena, &data,
-                     err))
+    kept = bytes.size >= TT_ONNX_KEPT || tt_onnx_count(t) >= TT_ONNX_KEPT / 4;
+    if (bytes.size && tt_onnx_take(t, &bytes, kept ? &o->model->arena : o->arena, &data, err))
         return err->code;
     t->raw_data = data;
     t->has_raw_data = 1;
