@@ -53,8 +53,10 @@ static void find_last_uses(struct tt_program *p)
             p->tensors[n->out].last = back;
     }
     for (int t = 0; t < p->ntensors; t++)
-        if (p->tensors[t].output || p->tensors[t].input)
+        if (p->tensors[t].output)
             p->tensors[t].last = forever(p);
+        else if (p->tensors[t].input) // whole through a run, but not through another program's
+            p->tensors[t].last = forever(p) - 1;
 }
 
 /* Whether the values of both lie in the same order.  What is broadcast may have fewer dimensions
@@ -88,7 +90,7 @@ static void store_values(struct tt_program *p)
 {
     for (int t = 0; t < p->ntensors; t++)
         if (p->tensors[t].input)
-            p->tensors[t].xstore = add_slot(p, tt_len(&p->tensors[t].t), -1, forever(p));
+            p->tensors[t].xstore = add_slot(p, tt_len(&p->tensors[t].t), -1, p->tensors[t].last);
     for (int i = 0; i < p->nnodes; i++) {
         struct tt_pnode *n = &p->nodes[i];
         struct tt_ptensor *out = &p->tensors[n->out];

@@ -23,8 +23,8 @@ struct tt_program_spec {
     const int *variable; // weights that bind() may point elsewhere
     int nvariable;
     /* A program of the same graph and limit that is never between its forward and its backward when
-     * this one runs, and is freed after it: what does not outlive a run shares its memory, and
-     * weights that both have packed are packed once.  NULL: there is none. */
+     * this one runs, and is freed after it: what does not outlive a run shares its memory, inputs
+     * too, and weights that both have packed are packed once.  NULL: there is none. */
     struct tt_program *beside;
     bool exact; // convolutions by their formula, never by an algorithm that rounds more
 };
