@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/ops/winograd.h"
 
-#include <omp.h>
 #include <stddef.h>
 
 #define POINTS     36    // of a transformed tile
@@ -172,24 +171,21 @@ static void make_products(const struct work *s, const float *v, int64_t in, floa
                                scratch + panel_offset(s->w->C, s->w->O));
 }
 
-/* Few tiles: threads share channels, first of the input, then of the result. */
-static void run_together(const struct work *s, float *v, int threads)
+/* Few tiles: threads share the result's channels.  Each transforms all of the input, which costs
+ * less than to wait for another's part and to read that from the other's cache. */
+static void run_together(const struct work *s, float *scratch, int threads)
 {
     const struct tt_winograd *w = s->w;
     int64_t in = s->tiles * w->C + BETWEEN, out = s->tiles * w->O + BETWEEN;
-    float *m = v + POINTS * in;
 
-#pragma omp parallel num_threads(threads)
-    {
-        int64_t t = omp_get_thread_num(), n = omp_get_num_threads();
-        int64_t c = w->C / TT_NR * t / n, c_end = w->C / TT_NR * (t + 1) / n;
-        int64_t o = w->O / TT_NR * t / n, o_end = w->O / TT_NR * (t + 1) / n;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int t = 0; t < threads; t++) {
+        float *v = scratch + t * tt_winograd_nscratch(w->C, w->O), *m = v + POINTS * in;
+        int64_t o = w->O / TT_NR * t / threads, end = w->O / TT_NR * (t + 1) / threads;
 
-        transform_in(s, 0, s->tiles, v, in, c * TT_NR, (c_end - c) * TT_NR);
-#pragma omp barrier
-        make_products(s, v, in, m, out, s->tiles, o, o_end,
-                      v + t * tt_winograd_nscratch(w->C, w->O));
-        transform_out(s, 0, s->tiles, m, out, o * TT_NR, (o_end - o) * TT_NR);
+        transform_in(s, 0, s->tiles, v, in, 0, w->C);
+        make_products(s, v, in, m, out, s->tiles, o, end, v);
+        transform_out(s, 0, s->tiles, m, out, o * TT_NR, (end - o) * TT_NR);
     }
 }
 
