@@ -67,7 +67,7 @@ static int64_t conv_offset(const struct tt_node *n)
 
 static void give_scratch(const struct tt_node *n, struct tt_node *conv)
 {
-    conv->scratch = n->scratch + conv_offset(n);
+    conv->scratch = n->scratch ? n->scratch + conv_offset(n) : NULL;
     conv->nscratch = n->nscratch - conv_offset(n);
 }
 
@@ -79,7 +79,7 @@ static uint32_t *at_mask(const struct tt_node *n)
 
 static float *at_product(const struct tt_node *n)
 {
-    return n->tape + (layer_of(n)->clamp ? tt_mask_words(tt_len(n->out)) : 0);
+    return n->tape ? n->tape + (layer_of(n)->clamp ? tt_mask_words(tt_len(n->out)) : 0) : NULL;
 }
 
 static struct tt_batchnorm norm_part(const struct tt_node *n)
