@@ -7,14 +7,18 @@
 #include "runtime/panels.h"
 
 /*
- * Blocks: a panel of DEPTH rows streams from the second-level cache, where GROUP of them lie beside
- * ROWS rows of the left operand.  Deep ones, for each time that a block of the result is added to,
- * it is read and written.  Of 2048 x 768 x 768 and the like one core makes 79 to 81 GFLOP/s of 84;
- * with 256, 8 and 384 it was 69.
+ * Blocks: a panel of DEPTH rows streams from the second-level cache, beside ROWS rows of the left
+ * operand; these were copied there, so that they are fetched once, in order, and do not fall upon
+ * each other in the first level, whose sets repeat every 4096 bytes.  GROUP panels pay for the
+ * copy; less than LONG rows do not pay for so much packing, and take a FEW panels at a time.
+ * bench/product.c, one core, six shapes of encoders at batch 16: 0.93 of what the tile alone
+ * reaches, with 8 panels of 512 and no copy 0.89.
  */
-#define DEPTH 512
-#define GROUP 8
+#define DEPTH 384
+#define GROUP 32
 #define ROWS  96
+#define FEW   8
+#define LONG  512
 #define LINE  16  // floats of a cache line
 #define SMALL 2e6 // multiplications that are not worth a second thread
 #define PACK  16  // rows that could be multiplied in the time that packing takes
@@ -74,13 +78,23 @@ static void run_block(const struct tt_product *p, const struct part *s, const fl
                       int64_t at, int64_t K, struct ahead *next)
 {
     const struct tt_panels *kernels = tt_panels();
+    const float *a = p->a + s->row * p->a_row + at * p->a_col;
+    int64_t a_row = p->a_row;
     bool last = at + K == p->k;
+    float rows[ROWS * (DEPTH + LINE)];
+
+    if (p->a_col == 1 && s->col_end - s->col > FEW * TT_PANEL) {
+        for (int64_t i = s->row; i < s->row_end; i++, a += p->a_row)
+            memcpy(rows + (i - s->row) * (K + LINE), a, (size_t)K * sizeof *rows);
+        a = rows;
+        a_row = K + LINE;
+    }
 
     for (int64_t j = s->col; j < s->col_end; j += TT_PANEL, packed += TT_PANEL * K)
         for (int64_t i = s->row; i < s->row_end; i += kernels->mr) {
             const struct tt_tile t = {
-                .a = p->a + i * p->a_row + at * p->a_col,
-                .a_row = p->a_row,
+                .a = a + (i - s->row) * a_row,
+                .a_row = a_row,
                 .a_col = p->a_col,
                 .panel = packed,
                 .K = K,
@@ -103,13 +117,14 @@ static void run_part(const struct tt_product *p, const struct part *s)
 {
     float packed[GROUP * TT_PANEL * DEPTH];
     int64_t blocks = p->k ? ceiling(p->k, DEPTH) : 1, depth = ceiling(p->k, blocks);
+    int64_t group = (s->row_end - s->row < LONG ? FEW : GROUP) * TT_PANEL;
 
     for (int64_t at = 0; at == 0 || at < p->k; at += depth ? depth : 1) {
         int64_t K = least(depth, p->k - at);
 
-        for (int64_t col = s->col; col < s->col_end; col += GROUP * TT_PANEL) {
-            struct part b = {.col = col, .col_end = least(col + GROUP * TT_PANEL, s->col_end)};
-            int64_t more = least(b.col_end + GROUP * TT_PANEL, s->col_end);
+        for (int64_t col = s->col; col < s->col_end; col += group) {
+            struct part b = {.col = col, .col_end = least(col + group, s->col_end)};
+            int64_t more = least(b.col_end + group, s->col_end);
             struct ahead next = look_ahead(p, at, K, b.col_end, more,
                                            ceiling(s->row_end - s->row, tt_panels()->mr) *
                                                ceiling(b.col_end - col, TT_PANEL));
