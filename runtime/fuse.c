@@ -35,22 +35,55 @@ static bool is_number(const struct tt_fusing *f, int value, double want)
     return tt_fuse_number(f, value, &v) && fabs((double)v - want) <= 1e-5 * fabs(want);
 }
 
-enum tt_code tt_fuse_become(const struct tt_fusing *f, struct tt_gnode *node,
-                            const struct tt_op *op, int nin, const int *in, struct tt_attr *list,
-                            int nattrs)
+enum tt_code tt_fuse_uses(const struct tt_fusing *f, int **ret)
 {
-    struct tt_attrs a = {
-        .arena = f->arena, .n = nattrs, .list = list, .opset = 21, .nresults = 1, .nin = nin};
+    const struct tt_graph *g = f->g;
+    bool *live = TT_NEW(f->arena, g->nvalues + 1, bool);
+    int *uses = TT_NEW(f->arena, g->nvalues + 1, int);
+
+    if (!live || !uses)
+        return tt_fail(f->err, TT_ENOMEM, "out of memory");
+    for (int i = 0; i < g->noutputs; i++) {
+        live[g->outputs[i]] = true;
+        uses[g->outputs[i]]++;
+    }
+    for (int i = g->nnodes - 1; i >= 0; i--)
+        for (int k = 0; live[g->nodes[i].out] && k < g->nodes[i].nin; k++)
+            if (g->nodes[i].in[k] >= 0) {
+                live[g->nodes[i].in[k]] = true;
+                uses[g->nodes[i].in[k]]++;
+            }
+    *ret = uses;
+    return TT_OK;
+}
+
+enum tt_code tt_fuse_attr(const struct tt_fusing *f, const struct tt_op *op, struct tt_attrs *a,
+                          const void **ret)
+{
     void *attr = tt_arena_alloc(f->arena, 1, op->attr_size ? op->attr_size : 1);
 
     if (!attr)
         return tt_fail(f->err, TT_ENOMEM, "out of memory");
-    for (int i = 0; i < nin; i++)
-        a.given[i] = true;
-    if (op->read && op->read(&a, attr, f->err))
+    a->arena = f->arena;
+    a->opset = 21;
+    a->nresults = 1;
+    for (int i = 0; i < a->nin; i++)
+        a->given[i] = true;
+    if (op->read && op->read(a, attr, f->err))
+        return f->err->code;
+    *ret = attr;
+    return TT_OK;
+}
+
+enum tt_code tt_fuse_become(const struct tt_fusing *f, struct tt_gnode *node,
+                            const struct tt_op *op, int nin, const int *in, struct tt_attr *list,
+                            int nattrs)
+{
+    struct tt_attrs a = {.n = nattrs, .list = list, .nin = nin};
+
+    if (tt_fuse_attr(f, op, &a, &node->attr) != TT_OK)
         return f->err->code;
     node->op = op;
-    node->attr = attr;
     node->nin = nin;
     for (int i = 0; i < nin; i++)
         node->in[i] = in[i];
@@ -225,5 +258,7 @@ enum tt_code tt_fuse(struct tt_graph *g, const struct tt_probe *probes, struct t
         if (mul && !strcmp(node->op->name, "Mul") && fuse_gelu(&f, node) != TT_OK)
             return err->code;
     }
-    return tt_fuse_encoder(&f);
+    if (tt_fuse_encoder(&f) != TT_OK)
+        return err->code;
+    return tt_fuse_rows(&f);
 }

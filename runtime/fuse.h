@@ -13,6 +13,11 @@
  *   tt.LinearSum         MatMul Add Add
  *   tt.Attention         3 Transpose [Mul or Div] MatMul [Mul or Div] Softmax MatMul Transpose
  *
+ * and, where a Gather of constant indices takes the first rows of a sequence, as classifiers take
+ * the class token, keep rows that nobody asks for from being made: Slice moves up through what
+ * works row by row, attention's queries included, to where all rows are needed.  An encoder's last
+ * layer then only costs its keys and values, forward and backward.
+ *
  * The last node of a pattern becomes the operator, of the same operands, so that a scale is the
  * same value of the graph as before, and of the kind that it is; the others stay, for whoever else
  * uses them.  This is done when a model is read, not when it is compiled: a parameter's kind

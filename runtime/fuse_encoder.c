@@ -2,33 +2,12 @@
 #include <string.h>
 
 #include "runtime/fuse_common.h"
-#include "runtime/ops/attention.h"
+#include "runtime/ops/patterns.h"
 
 struct encoder {
     const struct tt_fusing *f;
     int *uses; // [nvalues] by nodes that the outputs need, and as outputs
 };
-
-static enum tt_code count_uses(struct encoder *e)
-{
-    const struct tt_graph *g = e->f->g;
-    bool *live = TT_NEW(e->f->arena, g->nvalues + 1, bool);
-
-    e->uses = TT_NEW(e->f->arena, g->nvalues + 1, int);
-    if (!live || !e->uses)
-        return tt_fail(e->f->err, TT_ENOMEM, "out of memory");
-    for (int i = 0; i < g->noutputs; i++) {
-        live[g->outputs[i]] = true;
-        e->uses[g->outputs[i]]++;
-    }
-    for (int i = g->nnodes - 1; i >= 0; i--)
-        for (int k = 0; live[g->nodes[i].out] && k < g->nodes[i].nin; k++)
-            if (g->nodes[i].in[k] >= 0) {
-                live[g->nodes[i].in[k]] = true;
-                e->uses[g->nodes[i].in[k]]++;
-            }
-    return TT_OK;
-}
 
 /* As tt_made_by(), of a value that nobody else uses. */
 static const struct tt_gnode *only(const struct encoder *e, int value, const char *op)
@@ -216,7 +195,7 @@ enum tt_code tt_fuse_encoder(const struct tt_fusing *f)
 {
     struct encoder e = {.f = f};
 
-    if (count_uses(&e) || each(&e, "Add", fuse_linear) || each(&e, "Add", fuse_sum) ||
+    if (tt_fuse_uses(f, &e.uses) || each(&e, "Add", fuse_linear) || each(&e, "Add", fuse_sum) ||
         each(&e, "Transpose", fuse_attention))
         return f->err->code;
     return TT_OK;

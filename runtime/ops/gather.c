@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "runtime/op.h"
+#include "runtime/ops/patterns.h"
 
 struct attr {
     int64_t axis;
@@ -19,6 +20,13 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
     (void)err;
     ((struct attr *)attr)->axis = tt_attr_int(a, "axis", 0);
     return TT_OK;
+}
+
+bool tt_gather_is_along(const void *attr, int n, int axis)
+{
+    int64_t is = ((const struct attr *)attr)->axis;
+
+    return is + (is < 0 ? n : 0) == axis;
 }
 
 /* x seen as [outer, n, inner] */

@@ -12,6 +12,7 @@
 
 #include "runtime/half.h"
 #include "runtime/op.h"
+#include "runtime/ops/patterns.h"
 #include "runtime/rows.h"
 
 #define BLOCK 64   // rows whose gradients are summed together
@@ -35,6 +36,13 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
         return tt_fail(err, TT_EUNSUPPORTED, "attribute 'stash_type' is %lld, want 1 (float)",
                        (long long)stash);
     return l->epsilon >= 0 ? TT_OK : tt_fail(err, TT_ERANGE, "epsilon is %g", (double)l->epsilon);
+}
+
+bool tt_layernorm_is_within(const void *attr, int n, int first)
+{
+    const struct attr *l = (const struct attr *)attr;
+
+    return !l->result && l->axis + (l->axis < 0 ? n : 0) >= first;
 }
 
 struct size {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "runtime/op.h"
-#include "runtime/ops/attention.h"
+#include "runtime/ops/patterns.h"
 #include "runtime/strided.h"
 
 /* ---- Transpose ---------------------------------------------------------------------------------

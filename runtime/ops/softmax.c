@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "runtime/op.h"
-#include "runtime/ops/attention.h"
+#include "runtime/ops/patterns.h"
 #include "runtime/pointwise.h"
 
 #define MANY ((int64_t)16384) // elements that are worth a second thread

@@ -314,6 +314,43 @@ def good():
             weights.append(nh.from_array(value, f"{name}.{part}"))
     save("encoder", nodes, [x(shape=("n", 5, 12))], [y()], weights)
 
+    # the class token of a sequence is classified: the last layer is needed for its row alone.
+    # Beside it the same with what makes that impossible: a mask of queries, a row counted from the
+    # end, an output that has all rows
+    def norm_of(i, name, o):
+        return h.make_node("LayerNormalization", [i, name + ".weight", name + ".bias"], [o], name)
+
+    def classifier(file, index, mask, outputs):
+        nodes = [number("two", 2.0),
+                 norm_of("x", "norm0", "n0"), *attention("n0", "one.", "a", False, True),
+                 h.make_node("Mul", ["a", "scale"], ["as"], "scaled"),
+                 h.make_node("Add", ["x", "as"], ["r"], "sum"),
+                 norm_of("r", "norm1", "n1"), *linear("n1", "up", "u"),
+                 h.make_node("Relu", ["u"], ["v"], "relu"), *linear("v", "down", "d"),
+                 h.make_node("Add", ["r", "d"], ["s"], "sum2"), norm_of("s", "norm2", "all"),
+                 h.make_node("Gather", ["all", "token"], ["t"], "take", axis=1),
+                 *linear("t", "head", "y")]
+        own = np.random.default_rng(11)
+        weights = [ints("heads", [0, 5, 3, 4]), ints("flat", [0, 5, 12]), ints("token", index),
+                   nh.from_array(np.float32(mask), "mask")]
+        shapes = {f: (12, 12) for f in ("one.q", "one.k", "one.v", "up", "down")}
+        shapes["head"] = (12, 4)
+        for name, shape in shapes.items():
+            for part, dims in (("weight", shape), ("bias", shape[1:])):
+                value = (own.standard_normal(dims) * .4).astype(np.float32)
+                weights.append(nh.from_array(value, f"{name}.{part}"))
+        for name in ("norm0.weight", "norm0.bias", "norm1.weight", "norm1.bias", "norm2.weight",
+                     "norm2.bias", "scale"):
+            weights.append(nh.from_array((own.standard_normal(12)).astype(np.float32), name))
+        save(file, nodes, [x(shape=("n", 5, 12))], [y(o) for o in outputs], weights, opset=17)
+
+    keys = [[[[0, -1, 0, -1e4, 2]]]]
+    classifier("class_token", 0, keys, ["y"])
+    classifier("class_tokens", [1, 0], keys, ["y"])
+    classifier("class_token_last", [0, -1], keys, ["y"])
+    classifier("class_token_causal", 0, np.triu(np.full((5, 5), -1e4), 1), ["y"])
+    classifier("class_token_all", 0, keys, ["y", "all"])
+
     # its output is its input
     save("input_output", [h.make_node("Identity", ["x"], ["y"], "one")], [x()], [y()])
 
@@ -348,7 +385,8 @@ def good():
 
     for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", \
             "numbers", "spread", "written_out", "encoder", "input_output", "many_operands", \
-            "row_numbers":
+            "row_numbers", "class_token", "class_tokens", "class_token_last", \
+            "class_token_causal", "class_token_all":
         answer(file)
     answer("fixed", (4,))
 

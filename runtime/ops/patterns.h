@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TT_RUNTIME_OPS_PATTERNS_H
+#define TT_RUNTIME_OPS_PATTERNS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What recognising patterns (runtime/fuse.h) asks of nodes. */
+
+/* Does a Transpose of that attr put dimension perm[i] at i < n? */
+bool tt_transposes(const void *attr, int n, const int *perm);
+
+/* Does a Softmax of that attr work on rows of the last of n dimensions? */
+bool tt_softmax_is_last(const void *attr, int n);
+
+/* Does a LayerNormalization of that attr see rows of the dimensions from first on, or of fewer, of
+ * n, and give the normalised ones? */
+bool tt_layernorm_is_within(const void *attr, int n, int first);
+
+/* Does a Gather of that attr take elements along that one of n dimensions? */
+bool tt_gather_is_along(const void *attr, int n, int axis);
+
+#endif

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Models that classify a class token (tests/golden/make_onnx.py): rows that nobody asks for are not
+ * made, and what is answered and learnt is the same.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/model.h"
+#include "runtime/npy.h"
+#include "runtime/program.h"
+#include "tests/support/check.h"
+
+#define GOLDEN "tests/golden/onnx/"
+enum { BATCH = 3, MOST = 32 };
+
+static struct tt_model *load(const char *name)
+{
+    struct tt_model *m;
+    struct tt_err err;
+    char path[256], *data;
+    size_t n;
+
+    snprintf(path, sizeof path, GOLDEN "%s.onnx", name);
+    data = read_file(path, &n);
+    if (tt_model_read_onnx(data, n, 0, &m, &err) != TT_OK)
+        fail_msg("%s: %s", name, err.msg);
+    free(data);
+    return m;
+}
+
+static void feed(struct tt_program *p)
+{
+    struct tt_tensor *x = tt_program_tensor(p, 0);
+
+    for (int64_t i = 0; i < tt_len(x); i++)
+        x->x[i] = (float)sin(0.37 * (double)i);
+}
+
+/* Values of that many rows that nodes of the operator make. */
+static int made(struct tt_program *p, const struct tt_model *m, const char *op, int64_t rows)
+{
+    int n = 0;
+
+    for (int i = 0; i < m->graph.nnodes; i++) {
+        const struct tt_tensor *t = tt_program_tensor(p, m->graph.nodes[i].out);
+
+        n += t && !strcmp(m->graph.nodes[i].op->name, op) && t->ndim > 2 && t->dim[1] == rows;
+    }
+    return n;
+}
+
+static void assert_golden(const struct tt_tensor *y, const char *name)
+{
+    struct tt_npy want;
+    struct tt_err err;
+    char path[256], *data;
+    size_t n;
+
+    snprintf(path, sizeof path, GOLDEN "%s.%d.npy", name, BATCH);
+    data = read_file(path, &n);
+    assert_int_equal(tt_npy_read(data, n, &want, &err), TT_OK);
+    assert_int_equal(tt_len(y), want.n);
+    for (int64_t i = 0; i < want.n; i++) {
+        float v;
+
+        memcpy(&v, (const char *)want.data + 4 * i, sizeof v);
+        assert_close(y->x[i], v, 1e-5, 1e-6);
+    }
+    free(data);
+}
+
+static void rows_that_nobody_asks_for_are_not_made(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t rows;                        // that are asked for
+        int linear, attention, norms, slice; // how many nodes make only them
+    } cases[] = {
+        /* queries and up; down is with its sum; two of three norms */
+        {"class_token", 1, 2, 1, 2, 2},        {"class_tokens", 2, 3, 1, 2, 2}, // and the head
+        {"class_token_causal", 1, 1, 0, 2, 2}, // what attention makes is sliced
+        {"class_token_last", 1, 0, 0, 0, 0},   {"class_token_all", 1, 0, 0, 0, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tt_model *m = load(cases[i].name);
+        struct tt_program_spec spec = {.graph = &m->graph,
+                                       .limit = BATCH,
+                                       .outputs = m->graph.outputs,
+                                       .noutputs = 1,
+                                       .loss = -1};
+        struct tt_program *p;
+        struct tt_err err;
+
+        if (tt_program_new(&spec, &p, &err) != TT_OK)
+            fail_msg("%s: %s", cases[i].name, err.msg);
+        feed(p);
+        tt_program_forward(p);
+        assert_golden(tt_program_tensor(p, m->graph.outputs[0]), cases[i].name);
+        assert_int_equal(made(p, m, "tt.Linear", cases[i].rows), cases[i].linear);
+        assert_int_equal(made(p, m, "tt.Attention", cases[i].rows), cases[i].attention);
+        assert_int_equal(made(p, m, "LayerNormalization", cases[i].rows), cases[i].norms);
+        assert_int_equal(made(p, m, "Slice", cases[i].rows), cases[i].slice);
+        assert_int_equal(made(p, m, "tt.LinearSum", cases[i].rows), cases[i].slice / 2);
+        tt_program_free(p);
+        tt_model_free(m);
+    }
+}
+
+struct learnt {
+    struct tt_arena arena;
+    struct tt_model *m;
+    struct tt_program *p;
+};
+
+/* The gradients of the answers' entropy to all that is learnt. */
+static void learn(struct learnt *l, const char *name)
+{
+    struct tt_graph g;
+    struct tt_program_spec spec = {
+        .graph = &g, .limit = BATCH, .outputs = NULL, .noutputs = 0, .exact = true};
+    int wanted[MOST];
+    struct tt_err err;
+
+    l->m = load(name);
+    tt_arena_init(&l->arena, 0);
+    assert_int_equal(tt_graph_extend(&g, &l->m->graph, &l->arena, &err), TT_OK);
+    spec.loss =
+        tt_graph_node(&g, tt_op_find("tt.Entropy"), "entropy", NULL, 1, g.outputs, "entropy");
+    assert_true(l->m->nparams <= MOST);
+    for (int i = 0; i < l->m->nparams; i++)
+        if (l->m->params[i].kind != TT_KIND_OTHER || !strcmp(l->m->params[i].name, "scale"))
+            wanted[spec.nwanted++] = l->m->params[i].value;
+    spec.wanted = wanted;
+    if (tt_program_new(&spec, &l->p, &err) != TT_OK)
+        fail_msg("%s: %s", name, err.msg);
+    feed(l->p);
+    tt_program_forward(l->p);
+    tt_program_backward(l->p);
+}
+
+static void forget(struct learnt *l)
+{
+    tt_program_free(l->p);
+    tt_model_free(l->m);
+    tt_arena_release(&l->arena);
+}
+
+static void gradients_are_those_of_a_model_that_makes_all_rows(void **state)
+{
+    struct learnt few, all;
+    int compared = 0;
+
+    (void)state;
+    learn(&few, "class_token");
+    learn(&all, "class_token_all");
+    for (int i = 0; i < few.m->nparams; i++) {
+        const struct tt_param *a = &few.m->params[i];
+        int other = tt_graph_find(&all.m->graph, a->name);
+        const struct tt_tensor *x = tt_program_tensor(few.p, a->value);
+        const struct tt_tensor *y = tt_program_tensor(all.p, other);
+        float most = 0;
+
+        if (!x || !x->g)
+            continue;
+        assert_non_null(y);
+        for (int64_t k = 0; k < tt_len(y); k++)
+            most = fmaxf(most, fabsf(y->g[k]));
+        assert_true(most > 0 || !strcmp(a->name, "one.k.bias"));
+        for (int64_t k = 0; k < tt_len(x); k++)
+            assert_close(x->g[k], y->g[k], 0, 1e-5 * (double)most + 1e-7);
+        compared++;
+    }
+    assert_int_equal(compared, 6 * 2 + 6 + 1);
+    forget(&few);
+    forget(&all);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_that_nobody_asks_for_are_not_made),
+        cmocka_unit_test(gradients_are_those_of_a_model_that_makes_all_rows),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
