@@ -65,15 +65,6 @@ static bool reshapes_rows(const struct rows *r, const struct tt_gnode *n)
     return true;
 }
 
-/* A mask that is the same for each query. */
-static bool is_for_all_rows(const struct tt_probe *mask)
-{
-    for (int k = 0; k < TT_PROBES; k++)
-        if (mask->ndim >= 2 && mask->dim[k][mask->ndim - 2] != 1)
-            return false;
-    return true;
-}
-
 static bool is(const struct tt_gnode *n, const char *op)
 {
     return !strcmp(n->op->name, op);
@@ -90,12 +81,10 @@ static unsigned row_by_row(const struct rows *r, const struct tt_gnode *n)
     for (size_t i = 0; i < sizeof each / sizeof *each; i++)
         if (is(n, each[i]))
             return 1;
-    if (is(n, "tt.Linear"))
+    if (is(n, "tt.Linear") || is(n, "tt.Attention"))
         return 1;
     if (is(n, "tt.LinearSum"))
         return 1 | 2;
-    if (is(n, "tt.Attention"))
-        return n->nin < 4 || is_for_all_rows(&r->f->probes[n->in[3]]);
     if (is(n, "LayerNormalization"))
         return tt_layernorm_is_within(n->attr, in->ndim, AXIS + 1);
     if (is(n, "Add") || is(n, "Mul"))
@@ -180,11 +169,11 @@ static bool is_narrow(const struct rows *r, int value)
     return v->kind == TT_RESULT && r->narrow[v->node];
 }
 
-/* A node at the end of the graph takes the first rows of a value. */
-static enum tt_code take_rows(struct rows *r, int value)
+/* A node at the end of the graph takes the first rows of a value, which are along that axis. */
+static enum tt_code take_rows(struct rows *r, int value, int64_t axis)
 {
     const struct tt_op *op = tt_op_find("Slice");
-    int64_t zero = 0, axis = AXIS;
+    int64_t zero = 0;
     struct tt_attr list[] = {{.name = "starts", .type = TT_AINTS, .n = 1, .ints = &zero},
                              {.name = "ends", .type = TT_AINTS, .n = 1, .ints = &r->count},
                              {.name = "axes", .type = TT_AINTS, .n = 1, .ints = &axis}};
@@ -196,7 +185,7 @@ static enum tt_code take_rows(struct rows *r, int value)
 
     if (!name)
         return tt_fail(r->f->err, TT_ENOMEM, "out of memory");
-    snprintf(name, size, "%s[:, :%lld]", from, (long long)r->count);
+    snprintf(name, size, "%s, %lld rows", from, (long long)r->count);
     if (tt_fuse_attr(r->f, op, &a, &attr) != TT_OK)
         return r->f->err->code;
     r->slice[value] = tt_graph_node(r->f->g, op, name, attr, 1, &value, name);
@@ -216,14 +205,39 @@ static enum tt_code reshape_rows(const struct rows *r, struct tt_gnode *n)
     return tt_fuse_attr(r->f, n->op, &a, &n->attr);
 }
 
+/* Is a mask the same for each query? */
+static bool is_for_all_rows(const struct tt_probe *mask)
+{
+    for (int k = 0; k < TT_PROBES; k++)
+        if (mask->ndim >= 2 && mask->dim[k][mask->ndim - 2] != 1)
+            return false;
+    return true;
+}
+
+/* The mask of attention is [.., queries, keys]. */
+static enum tt_code narrow_mask(struct rows *r, int i)
+{
+    const struct tt_gnode *n = &r->f->g->nodes[i];
+    int mask = n->nin < 4 ? -1 : n->in[3];
+
+    if (mask < 0 || is_for_all_rows(&r->f->probes[mask]))
+        return TT_OK;
+    if (take_rows(r, mask, r->f->probes[mask].ndim - 2) != TT_OK)
+        return r->f->err->code;
+    r->f->g->nodes[i].in[3] = r->slice[mask];
+    return TT_OK;
+}
+
 static enum tt_code narrow_node(struct rows *r, int i)
 {
+    if (is(&r->f->g->nodes[i], "tt.Attention") && narrow_mask(r, i) != TT_OK)
+        return r->f->err->code;
     for (int k = 0; k < r->f->g->nodes[i].nin; k++) {
         int from = r->f->g->nodes[i].in[k];
 
         if (!(r->narrow[i] & 1u << k) || is_narrow(r, from))
             continue;
-        if (r->slice[from] < 0 && take_rows(r, from) != TT_OK)
+        if (r->slice[from] < 0 && take_rows(r, from, AXIS) != TT_OK)
             return r->f->err->code;
         r->f->g->nodes[i].in[k] = r->slice[from];
     }

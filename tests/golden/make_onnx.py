@@ -314,9 +314,9 @@ def good():
             weights.append(nh.from_array(value, f"{name}.{part}"))
     save("encoder", nodes, [x(shape=("n", 5, 12))], [y()], weights)
 
-    # the class token of a sequence is classified: the last layer is needed for its row alone.
-    # Beside it the same with what makes that impossible: a mask of queries, a row counted from the
-    # end, an output that has all rows
+    # the class token of a sequence is classified: the last layer is needed for its row alone, and
+    # so is a mask of queries.  Beside it the same with what makes that impossible: a row counted
+    # from the end, an output that has all rows
     def norm_of(i, name, o):
         return h.make_node("LayerNormalization", [i, name + ".weight", name + ".bias"], [o], name)
 

@@ -4,6 +4,7 @@
  * made, and what is answered and learnt is the same.
  */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,7 +81,7 @@ static void rows_that_nobody_asks_for_are_not_made(void **state)
     } cases[] = {
         /* queries and up; down is with its sum; two of three norms */
         {"class_token", 1, 2, 1, 2, 2},        {"class_tokens", 2, 3, 1, 2, 2}, // and the head
-        {"class_token_causal", 1, 1, 0, 2, 2}, // what attention makes is sliced
+        {"class_token_causal", 1, 2, 1, 2, 2}, // and its mask, of two dimensions
         {"class_token_last", 1, 0, 0, 0, 0},   {"class_token_all", 1, 0, 0, 0, 0},
     };
 
