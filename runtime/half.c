@@ -5,8 +5,6 @@
 
 #include "runtime/fbits.h"
 
-#define LARGEST 65504.f
-
 #if defined(__x86_64__) && !defined(TT_BASELINE)
 #include <immintrin.h>
 
@@ -14,7 +12,7 @@
 
 TARGET static int64_t halves(uint16_t *to, const float *x, int64_t n)
 {
-    const __m256 high = _mm256_set1_ps(LARGEST), low = _mm256_set1_ps(-LARGEST);
+    const __m256 high = _mm256_set1_ps(TT_HALF_LARGEST), low = _mm256_set1_ps(-TT_HALF_LARGEST);
     int64_t i = 0;
 
     for (; i + 8 <= n; i += 8) { // of a NaN and a number, min and max are the second operand
@@ -68,7 +66,7 @@ static int has_f16c(void)
 void tt_half_of_plain(uint16_t *to, const float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        float a = fabsf(x[i]) > LARGEST ? LARGEST : fabsf(x[i]);
+        float a = fabsf(x[i]) > TT_HALF_LARGEST ? TT_HALF_LARGEST : fabsf(x[i]);
         uint32_t u = tt_float_bits(a * 0x1p-112f), sign = tt_float_bits(x[i]) >> 16 & 0x8000u;
 
         u = (u + 0xfffu + (u >> 13 & 1u)) >> 13;

@@ -10,6 +10,7 @@
  * what is larger than 65504 becomes that; NaN stays NaN.
  */
 #define TT_HALF_FLOATS(n) (((n) + 1) / 2) // floats of memory for n halves
+#define TT_HALF_LARGEST   65504.f
 
 void tt_half_of(uint16_t *to, const float *x, int64_t n);
 void tt_half_read(float *to, const uint16_t *x, int64_t n);

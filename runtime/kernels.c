@@ -3,7 +3,10 @@
 
 #include <string.h>
 
+#include "runtime/half.h"
+
 #if defined(__x86_64__) && !defined(TT_BASELINE)
+#include <immintrin.h>
 #define WIDE      1 // TT_BASELINE: for who emulates a processor, and cannot multiply and add at once
 
 #define NAME(x)   x##_avx512
@@ -20,7 +23,7 @@
 
 #define NAME(x)   x##_avx2
 #define NAME_TEXT "avx2"
-#define TARGET    __attribute__((target("avx2,fma")))
+#define TARGET    __attribute__((target("avx2,fma,f16c")))
 #define MR        6
 #define VW        8
 #include "runtime/kernels.inc"

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "runtime/kernels_conv.h"
+#include "runtime/kernels_table.h"
 
 /*
  * The inner loops that are not BLAS's: each works on one thread's share of plain arrays.
@@ -15,8 +16,6 @@
 #define TT_NR       16  // columns of a tile; packed weights come in panels of so many
 #define TT_MAX_MR   14  // rows of the widest tile
 #define TT_BN_CHUNK 512 // rows whose statistics are taken together; never depends on threads
-
-#define TT_PERIOD   16 // a table for each channel is repeated until it is a multiple of this
 
 /* What becomes of a product before it is stored: y = clamp(scale[j] product + shift[j] (+ y)). */
 struct tt_finish {
@@ -79,35 +78,20 @@ struct tt_kernels {
     void (*bn_grad)(float *dx, const float *dy, const float *x, const float *a, const float *b,
                     const float *d, int64_t period, int64_t n, bool add);
 
+    /* x^ = scale x + shift as binary16 (runtime/half.h), the tables with a period as affine()'s */
+    void (*bn_keep)(uint16_t *hat, const float *x, const float *scale, const float *shift,
+                    int64_t period, int64_t n);
+    /* bn_sums() and bn_grad() with that for x, and no mean */
+    void (*bn_sums_kept)(const float *dy, const uint16_t *hat, int64_t R, int64_t C, double *s1,
+                         double *s2);
+    void (*bn_grad_kept)(float *dx, const float *dy, const uint16_t *hat, const float *a,
+                         const float *b, const float *d, int64_t period, int64_t n, bool add);
+
     void (*relu)(float *y, const float *x, int64_t n);
     void (*relu_grad)(float *dx, const float *dy, const float *y, int64_t n, bool add);
     void (*sum2)(float *y, const float *a, const float *b, int64_t n); // y = a + b
     void (*copy)(float *y, const float *x, int64_t n, bool add);       // y (+)= x
 };
-
-/* Elements of a table for C channels that affine() and bn_grad() can read. */
-static inline int64_t tt_period(int64_t C)
-{
-    int64_t n = C;
-
-    while (n % TT_PERIOD)
-        n += C;
-    return n;
-}
-
-/* Repeat the first C elements of a table up to its period. */
-static inline void tt_repeat_table(float *table, int64_t C)
-{
-    for (int64_t i = C, n = tt_period(C); i < n; i++)
-        table[i] = table[i - C];
-}
-
-/* Words of the mask of n elements; that of elements from a multiple of 512 on begins at its 32nd
- * part. */
-static inline int64_t tt_mask_words(int64_t n)
-{
-    return (n + 511) / 512 * 16;
-}
 
 /* The row for this processor. */
 const struct tt_kernels *tt_kernels(void);

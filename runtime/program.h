@@ -26,7 +26,7 @@ struct tt_program_spec {
      * this one runs, and is freed after it: what does not outlive a run shares its memory, inputs
      * too, and weights that both have packed are packed once.  NULL: there is none. */
     struct tt_program *beside;
-    bool exact; // convolutions by their formula, never by an algorithm that rounds more
+    bool exact; // by the formulas in float32: no algorithm or kept value that rounds more
 };
 
 /* Compile.  The error names the node.  On success *ret is the caller's, to be freed. */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "runtime/half.h"
 #include "runtime/ops/conv.h"
 #include "runtime/ops/normalise.h"
 
@@ -71,15 +72,29 @@ static void give_scratch(const struct tt_node *n, struct tt_node *conv)
     conv->nscratch = n->nscratch - conv_offset(n);
 }
 
-/* tape: the mask, then what the convolution made, when it is normalised. */
+/* tape: the mask, then what the normalisation's backward reads: x^ as binary16, or of an exact node
+ * what the convolution made. */
 static uint32_t *at_mask(const struct tt_node *n)
 {
     return n->tape && layer_of(n)->clamp ? (uint32_t *)(void *)n->tape : NULL;
 }
 
-static float *at_product(const struct tt_node *n)
+static float *at_normalised(const struct tt_node *n)
 {
     return n->tape ? n->tape + (layer_of(n)->clamp ? tt_mask_words(tt_len(n->out)) : 0) : NULL;
+}
+
+static float *at_product(const struct tt_node *n)
+{
+    return n->exact && layer_of(n)->conv ? at_normalised(n) : NULL;
+}
+
+static int64_t ntape(const struct tt_node *n)
+{
+    const struct tt_layer *l = layer_of(n);
+    int64_t len = tt_len(n->out), mask = l->clamp ? tt_mask_words(len) : 0;
+
+    return mask + (!l->norm ? 0 : !n->exact ? TT_HALF_FLOATS(len) : l->conv ? len : 0);
 }
 
 static struct tt_batchnorm norm_part(const struct tt_node *n)
@@ -93,6 +108,7 @@ static struct tt_batchnorm norm_part(const struct tt_node *n)
         .epsilon = a->epsilon,
         .gamma = n->in[TT_LAYER_GAMMA]->x,
         .beta = n->in[TT_LAYER_BETA]->x,
+        .hat = n->exact ? NULL : (uint16_t *)(void *)at_normalised(n),
         .saved = n->saved[0],
         .scratch = n->scratch,
     };
@@ -103,7 +119,7 @@ static struct tt_batchnorm norm_part(const struct tt_node *n)
 static enum tt_code shape(struct tt_node *n, struct tt_err *err)
 {
     const struct tt_layer *l = layer_of(n);
-    int64_t conv_scratch = 0, len;
+    int64_t conv_scratch = 0;
 
     if (l->conv) {
         struct tt_node c = conv_part(n, n->out);
@@ -117,9 +133,8 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
         n->out->ndim = n->in[TT_LAYER_X]->ndim;
         memcpy(n->out->dim, n->in[TT_LAYER_X]->dim, sizeof n->out->dim);
     }
-    len = tt_len(n->out);
     n->nsaved[0] = l->norm ? 2 * channels(n) : 0;
-    n->ntape = (l->clamp ? tt_mask_words(len) : 0) + (l->conv && l->norm ? len : 0);
+    n->ntape = ntape(n);
     n->nscratch = conv_offset(n) + conv_scratch;
     return TT_OK;
 }
@@ -201,7 +216,7 @@ static void forward(struct tt_node *n)
     if (!l->conv) {
         y.x = n->in[TT_LAYER_X]->x;
     } else {
-        y.x = n->tape ? at_product(n) : sum ? n->scratch + room_offset(n) : n->out->x;
+        y.x = at_product(n) ? at_product(n) : sum ? n->scratch + room_offset(n) : n->out->x;
         give_scratch(n, &c);
         tt_op_conv.forward(&c);
     }
@@ -290,7 +305,7 @@ static unsigned reads(const struct tt_node *n, const bool wants[TT_MAXIN])
 {
     const struct tt_layer *l = layer_of(n);
 
-    return (l->conv ? wants[TT_LAYER_W] : l->norm != NULL) ? TT_READS_IN(TT_LAYER_X) : 0;
+    return (l->conv ? wants[TT_LAYER_W] : l->norm && n->exact) ? TT_READS_IN(TT_LAYER_X) : 0;
 }
 
 /* The sum's operand, unless the convolution would read its own gradient while it writes it; without

@@ -10,8 +10,8 @@
  *
  *   y = clamp(norm(conv(x)) + sum)
  *
- * Backward keeps what the convolution made (or x, when there is none) and a bit for each element
- * that the clamp let through.
+ * Backward keeps the normalised x^ as binary16 (runtime/half.h), or of an exact node what the
+ * convolution made (x, when there is none), and a bit for each element that the clamp let through.
  */
 enum tt_layer_operand {
     TT_LAYER_X,

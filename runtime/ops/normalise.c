@@ -17,10 +17,10 @@ static int64_t chunk_rows(const struct tt_batchnorm *b, int64_t first)
     return b->rows - first < TT_BN_CHUNK ? b->rows - first : TT_BN_CHUNK;
 }
 
-/* Two doubles a channel and chunk, then three tables; all 8-byte aligned. */
+/* Two doubles a channel and chunk, then four tables; all 8-byte aligned. */
 int64_t tt_batchnorm_nscratch(int64_t rows, int64_t C)
 {
-    return 4 * C * chunks_of(rows) + 3 * tt_period(C);
+    return 4 * C * chunks_of(rows) + 4 * tt_period(C);
 }
 
 static float *table(const struct tt_batchnorm *b, int i)
@@ -88,25 +88,48 @@ struct tt_finish tt_batchnorm_tables(const struct tt_batchnorm *b)
     return (struct tt_finish){.scale = scale, .shift = shift};
 }
 
+/* x^ as scale and shift of x */
+static struct tt_finish make_hat_tables(const struct tt_batchnorm *b)
+{
+    const float *mean = b->saved, *rstd = mean + b->C;
+    float *scale = table(b, 2), *shift = table(b, 3);
+
+    for (int64_t c = 0; c < b->C; c++) {
+        scale[c] = rstd[c];
+        shift[c] = -mean[c] * rstd[c];
+    }
+    tt_repeat_table(scale, b->C);
+    tt_repeat_table(shift, b->C);
+    return (struct tt_finish){.scale = scale, .shift = shift};
+}
+
 void tt_batchnorm_apply(const struct tt_batchnorm *b, const struct tt_finish *tables, float *y,
                         const float *x, const struct tt_after *after)
 {
-    struct tt_finish f = *tables;
+    const struct tt_kernels *k = tt_kernels();
+    struct tt_finish f = *tables, hat = {0};
+    int64_t period = tt_period(b->C);
 
+    if (b->hat)
+        hat = make_hat_tables(b);
     f.clamp = after->clamp;
     f.low = after->low;
     f.high = after->high;
 #pragma omp parallel for schedule(static) if (b->rows * b->C > WORTH)
-    for (int64_t r = 0; r < b->rows; r += TT_BN_CHUNK)
-        tt_kernels()->affine(y + r * b->C, x + r * b->C, after->sum ? after->sum + r * b->C : NULL,
-                             &f, tt_period(b->C), after->from,
-                             after->mask ? after->mask + r * b->C / 32 : NULL,
-                             chunk_rows(b, r) * b->C);
+    for (int64_t r = 0; r < b->rows; r += TT_BN_CHUNK) {
+        int64_t first = r * b->C, n = chunk_rows(b, r) * b->C;
+
+        if (b->hat) // before y, which may lie where x does
+            k->bn_keep(b->hat + first, x + first, hat.scale, hat.shift, period, n);
+        k->affine(y + first, x + first, after->sum ? after->sum + first : NULL, &f, period,
+                  after->from, after->mask ? after->mask + first / 32 : NULL, n);
+    }
 }
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
-/* s1 [chunk][C] = sum dy, s2 [chunk][C] = sum dy (x - mean); the first of each, the total */
+/* s1 [chunk][C] = sum dy, s2 [chunk][C] = sum dy (x - mean), or sum dy x^ from hat; the first of
+ * each, the total, which is of x^ in both cases */
 static void sum_gradients(const struct tt_batchnorm *b, float *dy, const float *x,
                           const uint32_t *mask, const struct tt_batchnorm_grads *to, double *s1,
                           double *s2)
@@ -122,13 +145,18 @@ static void sum_gradients(const struct tt_batchnorm *b, float *dy, const float *
             k->mask_out(dy + first, mask + first / 32, m * C);
         if (to->dsum && to->dsum != dy)
             k->copy(to->dsum + first, dy + first, m * C, to->add_dsum);
-        k->bn_sums(dy + first, x + first, b->saved, m, C, s1 + i * C, s2 + i * C);
+        if (b->hat)
+            k->bn_sums_kept(dy + first, b->hat + first, m, C, s1 + i * C, s2 + i * C);
+        else
+            k->bn_sums(dy + first, x + first, b->saved, m, C, s1 + i * C, s2 + i * C);
     }
     for (int64_t i = 1; i < chunks; i++)
         for (int64_t c = 0; c < C; c++) {
             s1[c] += s1[i * C + c];
             s2[c] += s2[i * C + c];
         }
+    for (int64_t c = 0; c < C && !b->hat; c++)
+        s2[c] *= b->saved[C + c];
 }
 
 /*
@@ -136,23 +164,24 @@ static void sum_gradients(const struct tt_batchnorm *b, float *dy, const float *
  * and w the batch's weight, when gradients flow through its statistics (else w = 0):
  *   dbeta = S1, dgamma = S2
  *   dx = gamma rstd (dy - w S1 / R - w (x - mean_b) rstd S2 / R')
- * which is A dy + B x + D of each channel.
+ * which is A dy + B x + D of each channel, and A dy + B' x^ + D' with x = x^ / rstd + mean.
  */
 static void set_slopes(const struct tt_batchnorm *b, const double *s1, const double *s2)
 {
     const struct tt_norm *s = b->stats;
-    const float *rstd = b->saved + b->C;
+    const float *mean = b->saved, *rstd = mean + b->C;
     float *A = table(b, 0), *B = table(b, 1), *D = table(b, 2);
     double w = s->through ? (double)s->batch : 0, rows = (double)b->rows;
     double dof = s->unbiased && b->rows > 1 ? rows - 1 : rows;
 
     for (int64_t c = 0; c < b->C; c++) {
         double g = (double)b->gamma[c] * rstd[c];
-        double slope = w != 0 ? w * g * rstd[c] * s2[c] * rstd[c] / dof : 0;
+        double slope = w != 0 ? w * g * rstd[c] * s2[c] / dof : 0;
+        double unit = b->hat ? 1 / (double)rstd[c] : 1, origin = b->hat ? (double)mean[c] : 0;
 
         A[c] = (float)g;
-        B[c] = (float)-slope;
-        D[c] = w != 0 ? (float)(slope * s->batch_mean[c] - w * g * s1[c] / rows) : 0;
+        B[c] = (float)(-slope * unit);
+        D[c] = w != 0 ? (float)(slope * (s->batch_mean[c] - origin) - w * g * s1[c] / rows) : 0;
     }
     tt_repeat_table(A, b->C);
     tt_repeat_table(B, b->C);
@@ -162,6 +191,7 @@ static void set_slopes(const struct tt_batchnorm *b, const double *s1, const dou
 void tt_batchnorm_backward(const struct tt_batchnorm *b, float *dy, const float *x,
                            const uint32_t *mask, const struct tt_batchnorm_grads *to)
 {
+    const struct tt_kernels *k = tt_kernels();
     int64_t C = b->C;
     double *s1 = (double *)(void *)b->scratch, *s2 = s1 + chunks_of(b->rows) * C;
 
@@ -170,13 +200,20 @@ void tt_batchnorm_backward(const struct tt_batchnorm *b, float *dy, const float 
         if (to->dbeta)
             to->dbeta[c] = (to->add_dbeta ? to->dbeta[c] : 0) + (float)s1[c];
         if (to->dgamma)
-            to->dgamma[c] = (to->add_dgamma ? to->dgamma[c] : 0) + (float)(s2[c] * b->saved[C + c]);
+            to->dgamma[c] = (to->add_dgamma ? to->dgamma[c] : 0) + (float)s2[c];
     }
     if (!to->dx)
         return;
     set_slopes(b, s1, s2);
 #pragma omp parallel for schedule(static) if (b->rows * C > WORTH)
-    for (int64_t r = 0; r < b->rows; r += TT_BN_CHUNK)
-        tt_kernels()->bn_grad(to->dx + r * C, dy + r * C, x + r * C, table(b, 0), table(b, 1),
-                              table(b, 2), tt_period(C), chunk_rows(b, r) * C, to->add_dx);
+    for (int64_t r = 0; r < b->rows; r += TT_BN_CHUNK) {
+        int64_t first = r * C, n = chunk_rows(b, r) * C;
+
+        if (b->hat)
+            k->bn_grad_kept(to->dx + first, dy + first, b->hat + first, table(b, 0), table(b, 1),
+                            table(b, 2), tt_period(C), n, to->add_dx);
+        else
+            k->bn_grad(to->dx + first, dy + first, x + first, table(b, 0), table(b, 1), table(b, 2),
+                       tt_period(C), n, to->add_dx);
+    }
 }

@@ -24,6 +24,8 @@ struct tt_batchnorm {
     int64_t rows, C;
     float epsilon;
     const float *gamma, *beta;
+    uint16_t
+        *hat; // [rows, C] x^ = (x - mean) / sqrt(var + epsilon) as binary16, for backward; or NULL
     float *saved;   // [2 C] mean and 1 / sqrt(var + epsilon), from forward to backward
     float *scratch; // of tt_batchnorm_nscratch() floats
 };
@@ -45,7 +47,7 @@ void tt_batchnorm_measure(const struct tt_batchnorm *b, const float *x);
 /* Fill saved; the tables in scratch that y = scale x + shift has, for tt_kernels.affine(). */
 struct tt_finish tt_batchnorm_tables(const struct tt_batchnorm *b);
 
-/* y from x by these tables; y may be x. */
+/* y from x by these tables, and hat if it is asked for; y may be x. */
 void tt_batchnorm_apply(const struct tt_batchnorm *b, const struct tt_finish *tables, float *y,
                         const float *x, const struct tt_after *after);
 
@@ -56,8 +58,8 @@ struct tt_batchnorm_grads {
     bool add_dsum, add_dgamma, add_dbeta, add_dx;
 };
 
-/* All gradients from dy and x.  mask: of tt_after, and dy becomes 0 outside of it; or NULL.
- * dx may be dy, unless dsum is. */
+/* All gradients from dy and hat, or from x (else NULL) when there is no hat.  mask: of tt_after,
+ * and dy becomes 0 outside of it; or NULL. dx may be dy, unless dsum is. */
 void tt_batchnorm_backward(const struct tt_batchnorm *b, float *dy, const float *x,
                            const uint32_t *mask, const struct tt_batchnorm_grads *to);
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/half.h"
 #include "runtime/ops/winograd.h"
 #include "tests/support/check.h"
 
@@ -266,6 +267,62 @@ static void statistics_are_the_same_on_every_processor(void **state)
     }
 }
 
+static void fill(float *x, int64_t n, int seed)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = sinf((float)(i * (seed + 1)) * .7f) * (float)(1 + i % 5);
+}
+
+/* From the kernels of floats, with what the halves are; odd numbers of channels and rows. */
+static void backward_from_halves_is_that_from_their_numbers(void **state)
+{
+    enum { R = 37, MOST = 40 };
+    static const int64_t channels[] = {3, 16, 23, 40};
+    float x[R * MOST], dy[R * MOST], hat[R * MOST], got[R * MOST], want[R * MOST];
+    float table[3][16 * MOST], none[MOST] = {0};
+    uint16_t half[R * MOST], plain[R * MOST];
+
+    (void)state;
+    fill(x, R * MOST, 1);
+    fill(dy, R * MOST, 2);
+    x[5] = 1e9f;
+    x[R] = NAN;
+    for (const struct tt_kernels *const *k = tt_kernels_all(); *k; k++)
+        for (int i = 0; i < 4; i++) {
+            int64_t C = channels[i], n = R * C, period = tt_period(C);
+            double s[2][MOST], t[2][MOST];
+
+            for (int j = 0; j < 3; j++) {
+                fill(table[j], C, j + 3);
+                tt_repeat_table(table[j], C);
+            }
+            (*k)->bn_keep(half, x, table[0], table[1], period, n);
+            for (int64_t j = 0; j < n; j++)
+                hat[j] = x[j] * table[0][j % C] + table[1][j % C];
+            tt_half_of_plain(plain, hat, n);
+            tt_half_read_plain(hat, plain, n);
+            tt_half_read_plain(got, half, n);
+            for (int64_t j = 0; j < n; j++) // multiplying and adding at once may round elsewhere
+                assert_true(isnan(hat[j])
+                                ? isnan(got[j])
+                                : fabsf(got[j] - hat[j]) <= 0x1p-10f * fabsf(hat[j]) + 1e-7f);
+            tt_half_read_plain(hat, half, n);
+            for (int add = 0; add < 2; add++) {
+                memcpy(got, dy, sizeof got);
+                memcpy(want, dy, sizeof want);
+                (*k)->bn_grad_kept(got, dy, half, table[0], table[1], table[2], period, n, add);
+                (*k)->bn_grad(want, dy, hat, table[0], table[1], table[2], period, n, add);
+                for (int64_t j = 0; j < n; j++)
+                    assert_true(isnan(want[j]) ? isnan(got[j]) : got[j] == want[j]);
+            }
+            (*k)->bn_sums_kept(dy, half, R, C, s[0], s[1]);
+            (*k)->bn_sums(dy, hat, none, R, C, t[0], t[1]);
+            for (int64_t c = 0; c < C; c++)
+                assert_true(s[0][c] == t[0][c] &&
+                            (isnan(t[1][c]) ? isnan(s[1][c]) : s[1][c] == t[1][c]));
+        }
+}
+
 static void relu_lets_nan_through(void **state)
 {
     float x[5] = {-1, 0, 2, NAN, -INFINITY}, y[5];
@@ -286,6 +343,7 @@ int main(void)
         cmocka_unit_test(a_product_of_any_number_of_rows),
         cmocka_unit_test(tiles_of_a_row_go_there_and_back),
         cmocka_unit_test(statistics_are_the_same_on_every_processor),
+        cmocka_unit_test(backward_from_halves_is_that_from_their_numbers),
         cmocka_unit_test(relu_lets_nan_through),
     };
 
