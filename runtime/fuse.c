@@ -244,11 +244,46 @@ static enum tt_code fuse_gelu(const struct tt_fusing *f, struct tt_gnode *node)
     return TT_OK;
 }
 
+/* ---- Reshape to the shape that there is, which exporters write behind attention ----------------
+ */
+
+static bool keeps_shape(const struct tt_fusing *f, const struct tt_gnode *n)
+{
+    const struct tt_probe *a = &f->probes[n->in[0]], *b = &f->probes[n->out];
+
+    for (int k = 0; k < TT_PROBES; k++)
+        if (a->ndim != b->ndim || memcmp(a->dim[k], b->dim[k], sizeof(int64_t) * (size_t)a->ndim))
+            return false;
+    return true;
+}
+
+/* Who uses such a value uses what it is of; an output stays a node's own. */
+static enum tt_code skip_copies(const struct tt_fusing *f)
+{
+    int *is = TT_NEW(f->arena, f->g->nvalues + 1, int);
+
+    if (!is)
+        return tt_fail(f->err, TT_ENOMEM, "out of memory");
+    for (int v = 0; v < f->g->nvalues; v++)
+        is[v] = v;
+    for (int i = 0; i < f->g->nnodes; i++) {
+        struct tt_gnode *n = &f->g->nodes[i];
+
+        for (int k = 0; k < n->nin; k++)
+            n->in[k] = n->in[k] < 0 ? -1 : is[n->in[k]];
+        if (!strcmp(n->op->name, "Reshape") && keeps_shape(f, n))
+            is[n->out] = n->in[0];
+    }
+    return TT_OK;
+}
+
 enum tt_code tt_fuse(struct tt_graph *g, const struct tt_probe *probes, struct tt_arena *arena,
                      struct tt_err *err)
 {
     struct tt_fusing f = {g, probes, arena, err};
 
+    if (skip_copies(&f) != TT_OK)
+        return err->code;
     for (int i = g->nnodes - 1; i >= 0; i--) { // the whole of a pattern before a part of it
         struct tt_gnode *node = &g->nodes[i];
         bool add = !strcmp(node->op->name, "Add"), mul = !strcmp(node->op->name, "Mul");

@@ -66,6 +66,7 @@ static enum tt_code fuse_sum(const struct encoder *e, struct tt_gnode *add)
  */
 
 static const int swap_heads[] = {0, 2, 1, 3}, to_columns[] = {0, 2, 3, 1}, turn[] = {0, 1, 3, 2};
+static const int turn_flat[] = {0, 2, 1};
 
 /* Follow multiplications and divisions by a number back to what they are of. */
 static int strip(const struct encoder *e, int value, double *scale)
@@ -98,10 +99,42 @@ static int transposed(const struct encoder *e, int value, const int *perm)
     return t && e->f->probes[t->in[0]].ndim == 4 && tt_transposes(t->attr, 4, perm) ? t->in[0] : -1;
 }
 
+/* Is a reshaped value the other but for its first dimensions, of which it has so many less? */
+static bool flattens(const struct encoder *e, int value, int from, int less)
+{
+    const struct tt_probe *a = &e->f->probes[value], *b = &e->f->probes[from];
+
+    if (a->ndim != b->ndim - less)
+        return false;
+    for (int k = 0; k < TT_PROBES; k++)
+        for (int i = 1; i < a->ndim; i++)
+            if (a->dim[k][i] != b->dim[k][i + less])
+                return false;
+    return true;
+}
+
+/* What [B, H, D, S] is the transposed [B, H, S, D] of, heads being flattened while it is turned;
+ * -1: it is not this. */
+static int turned_flat(const struct encoder *e, int value)
+{
+    const struct tt_gnode *last = tt_made_by(e->f, value, "Reshape");
+    const struct tt_gnode *t = last ? tt_made_by(e->f, last->in[0], "Transpose") : NULL;
+    const struct tt_gnode *first = t ? tt_made_by(e->f, t->in[0], "Reshape") : NULL;
+
+    if (!first || e->f->probes[value].ndim != 4 || e->f->probes[first->in[0]].ndim != 4 ||
+        !flattens(e, t->out, value, 1) || !flattens(e, first->out, first->in[0], 1) ||
+        !tt_transposes(t->attr, 3, turn_flat))
+        return -1;
+    return first->in[0];
+}
+
 /* k [B, S, H, D] of columns [B, H, D, S] */
 static int find_keys(const struct encoder *e, int columns, double *scale)
 {
     int k = strip(e, columns, scale), rows = transposed(e, k, turn);
+
+    if (rows < 0)
+        rows = turned_flat(e, k);
 
     if (rows >= 0)
         return transposed(e, strip(e, rows, scale), swap_heads);
@@ -164,11 +197,31 @@ static bool fits(const struct encoder *e, const struct attention *a)
     return true;
 }
 
+/* The Softmax that a value is: itself, or Where(IsNaN(it), 0, it), as PyTorch writes where a mask
+ * may leave nothing of a row; NULL: it is neither. */
+static const struct tt_gnode *find_weights(const struct encoder *e, int value, bool *none_is_zero)
+{
+    const struct tt_gnode *guard = only(e, value, "Where");
+    const struct tt_gnode *nan = guard ? only(e, guard->in[0], "IsNaN") : NULL;
+    float zero;
+
+    *none_is_zero = guard;
+    if (!guard)
+        return only(e, value, "Softmax");
+    if (!nan || nan->in[0] != guard->in[2] || e->uses[guard->in[2]] != 2 ||
+        !tt_fuse_number(e->f, guard->in[1], &zero) || zero != 0 ||
+        !same_shape(&e->f->probes[value], &e->f->probes[guard->in[2]]))
+        return NULL;
+    return tt_made_by(e->f, guard->in[2], "Softmax");
+}
+
 /* Transpose(MatMul(Softmax(scores), v)) */
 static enum tt_code fuse_attention(const struct encoder *e, struct tt_gnode *out)
 {
+    bool none_is_zero = false;
     const struct tt_gnode *product = only(e, out->in[0], "MatMul");
-    const struct tt_gnode *weights = product ? only(e, product->in[0], "Softmax") : NULL;
+    const struct tt_gnode *weights =
+        product ? find_weights(e, product->in[0], &none_is_zero) : NULL;
     struct attention a;
 
     if (!weights || transposed(e, out->out, swap_heads) < 0 ||
@@ -179,7 +232,9 @@ static enum tt_code fuse_attention(const struct encoder *e, struct tt_gnode *out
         return TT_OK;
     return tt_fuse_become(
         e->f, out, tt_op_find("tt.Attention"), a.mask < 0 ? 3 : 4, (int[]){a.q, a.k, a.v, a.mask},
-        (struct tt_attr[]){{.name = "scale", .type = TT_AFLOAT, .f = (float)a.scale}}, 1);
+        (struct tt_attr[]){{.name = "scale", .type = TT_AFLOAT, .f = (float)a.scale},
+                           {.name = "none_is_zero", .type = TT_AINT, .i = none_is_zero}},
+        2);
 }
 
 static enum tt_code each(const struct encoder *e, const char *op,

@@ -2,10 +2,12 @@
 /*
  * tt.Attention: softmax(scale q k^T + mask) v for each head (Vaswani et al. 2017), of
  * q [B, T, H, D], k [B, S, H, D], v [B, S, H, E], as they lie in a layer's result: heads are read
- * by strides and nothing is transposed.  mask, which may be left out, broadcasts to [B, H, T, S].
+ * by strides and nothing is transposed.  mask, which may be left out, broadcasts to [B, H, T, S];
+ * a row without a finite score has weights 0 if the node says so, else NaN.
  * Scores exist for a block of rows of one head at a time, in scratch.  Backward makes them again
  * (Dao et al. 2022), from q, k and v in half the memory (runtime/half.h), unless the node is exact.
  */
+#include <math.h>
 #include <omp.h>
 #include <stddef.h>
 #include <string.h>
@@ -21,12 +23,14 @@
 
 struct attr {
     float scale;
+    bool none_is_zero;
 };
 
 static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err)
 {
     (void)err;
     ((struct attr *)attr)->scale = tt_attr_float(a, "scale", 1);
+    ((struct attr *)attr)->none_is_zero = tt_attr_int(a, "none_is_zero", 0) != 0;
     return TT_OK;
 }
 
@@ -182,6 +186,7 @@ static void weigh(const struct tt_node *n, const struct size *s, const struct he
                   int64_t at, int64_t rows, float *p, float *scale)
 {
     const struct tt_pointwise *w = tt_pointwise();
+    bool zero = ((const struct attr *)n->attr)->none_is_zero;
 
     tt_product_here(&(struct tt_product){
         .m = rows,
@@ -199,12 +204,18 @@ static void weigh(const struct tt_node *n, const struct size *s, const struct he
     });
     for (int64_t r = 0; r < rows; r++, p += s->S) {
         const int64_t *m = s->mask;
+        float largest;
 
         if (n->in[3])
             w->binary[TT_BINARY_add].y(
                 p, p, 1, n->in[3]->x + head->b * m[0] + head->h * m[1] + (at + r) * m[2], m[3],
                 s->S);
-        scale[r] = (float)(1 / w->exp_sum(p, p, w->largest(p, s->S), s->S));
+        largest = w->largest(p, s->S);
+        scale[r] = (float)(1 / w->exp_sum(p, p, largest, s->S));
+        if (zero && !(isfinite(largest) && isfinite(scale[r]))) {
+            memset(p, 0, sizeof *p * (size_t)s->S);
+            scale[r] = 0;
+        }
     }
 }
 

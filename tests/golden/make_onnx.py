@@ -277,14 +277,19 @@ def good():
         return [h.make_node("MatMul", [i, name + ".weight"], [product], product),
                 h.make_node("Add", [bias, product] if swap else [product, bias], [o], name)]
 
-    def attention(i, p, o, columns, masked, axis=-1):
+    def attention(i, p, o, columns, masked, axis=-1, guarded=False):
         nodes = []
         for k, f in enumerate("qkv"):
             perm = [0, 2, 3, 1] if columns and f == "k" else [0, 2, 1, 3]
             nodes += linear(i, p + f, p + f + "l", k % 2 == 1)
             nodes += [h.make_node("Reshape", [p + f + "l", "heads"], [p + f + "h"], p + f + "h"),
                       h.make_node("Transpose", [p + f + "h"], [p + f + "t"], p + f + "t", perm=perm)]
-        if columns:
+        if guarded:  # heads are flattened while keys are turned
+            nodes += [h.make_node("Reshape", [p + "kt", "thin"], [p + "kf"], p + "kf"),
+                      h.make_node("Transpose", [p + "kf"], [p + "kr"], p + "kr", perm=[0, 2, 1]),
+                      h.make_node("Reshape", [p + "kr", "thick"], [p + "kc"], p + "kc"),
+                      h.make_node("MatMul", [p + "qt", p + "kc"], [p + "s"], p + "s")]
+        elif columns:
             nodes += [h.make_node("Mul", [p + "qt", "half"], [p + "qs"], p + "qs"),
                       h.make_node("Mul", ["half", p + "kt"], [p + "ks"], p + "ks"),
                       h.make_node("MatMul", [p + "qs", p + "ks"], [p + "s"], p + "s")]
@@ -294,9 +299,18 @@ def good():
                       h.make_node("Div", [p + "d", "two"], [p + "s"], p + "s")]
         if masked:
             nodes += [h.make_node("Add", [p + "s", "mask"], [p + "a"], p + "a")]
+        if guarded:
+            nodes += [h.make_node("Softmax", [p + "a"], [p + "p"], p + "p", axis=axis),
+                      h.make_node("IsNaN", [p + "p"], [p + "n"], p + "n"),
+                      h.make_node("Where", [p + "n", "zero", p + "p"], [p + "g"], p + "g"),
+                      h.make_node("MatMul", [p + "g", p + "vt"], [p + "w"], p + "w"),
+                      h.make_node("Reshape", [p + "w", "same"], [p + "y"], p + "y")]
+        else:
+            nodes += [
+                h.make_node("Softmax", [p + ("a" if masked else "s")], [p + "p"], p + "p",
+                            axis=axis),
+                h.make_node("MatMul", [p + "p", p + "vt"], [p + "y"], p + "y")]
         return nodes + [
-            h.make_node("Softmax", [p + ("a" if masked else "s")], [p + "p"], p + "p", axis=axis),
-            h.make_node("MatMul", [p + "p", p + "vt"], [p + "y"], p + "y"),
             h.make_node("Transpose", [p + "y"], [p + "yt"], p + "yt", perm=[0, 2, 1, 3]),
             h.make_node("Reshape", [p + "yt", "flat"], [o], p + "flat")]
 
@@ -313,6 +327,26 @@ def good():
             value = (own.standard_normal(shape) * .4).astype(np.float32)
             weights.append(nh.from_array(value, f"{name}.{part}"))
     save("encoder", nodes, [x(shape=("n", 5, 12))], [y()], weights)
+
+    # as PyTorch writes scaled_dot_product_attention: a row whose mask leaves nothing is 0, and
+    # heads are flattened while keys are turned
+    mask = np.zeros((5, 5), np.float32)
+    mask[1, 3:] = mask[2] = -np.inf
+    weights = [ints("heads", [0, 5, 3, 4]), ints("flat", [0, 5, 12]), ints("thin", [-1, 5, 4]),
+               ints("thick", [-1, 3, 4, 5]), ints("same", [-1, 3, 5, 4]),
+               nh.from_array(mask, "mask")]
+    for f in "qkv":
+        for part, shape in (("weight", (12, 12)), ("bias", (12,))):
+            value = (own.standard_normal(shape) * .4).astype(np.float32)
+            weights.append(nh.from_array(value, f"one.{f}.{part}"))
+    nodes = [number("zero", 0.0), *attention("x", "one.", "a", False, True, guarded=True),
+             h.make_node("Flatten", ["a"], ["y"], "line")]
+    save("guarded", nodes, [x(shape=("n", 5, 12))], [y()], weights)
+    mask = mask.copy()
+    mask[2, 4] = 0
+    weights = [nh.from_array(mask, "mask") if t.name == "mask" else t for t in weights]
+    save("guarded_some", nodes, [x(shape=("n", 5, 12))], [y()], weights)
+    save("guarded_seen", nodes, [x(shape=("n", 5, 12))], [y(), y("one.p")], weights)
 
     # the class token of a sequence is classified: the last layer is needed for its row alone, and
     # so is a mask of queries.  Beside it the same with what makes that impossible: a row counted
@@ -385,8 +419,8 @@ def good():
 
     for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", \
             "numbers", "spread", "written_out", "encoder", "input_output", "many_operands", \
-            "row_numbers", "class_token", "class_tokens", "class_token_last", \
-            "class_token_causal", "class_token_all":
+            "row_numbers", "guarded", "guarded_some", "guarded_seen", "class_token", \
+            "class_tokens", "class_token_last", "class_token_causal", "class_token_all":
         answer(file)
     answer("fixed", (4,))
 

@@ -89,6 +89,10 @@ static void models_answer_as_another_runtime_does(void **state)
          "Transpose Mul Mul MatMul Softmax MatMul Transpose Reshape ",
          24, // the mask and the half that stays are two of them
          {1, 3}},
+        {"guarded",
+         "tt.Linear Reshape tt.Linear Reshape tt.Linear Reshape tt.Attention Reshape Flatten ",
+         7, // a mask is one of them
+         {1, 3}},
         {"input_output", "tt.Layout ", 0, {1, 3}},
         {"many_operands",
          "Concat Concat Concat Concat Concat Concat Concat Concat Concat Concat Concat Relu Sum "

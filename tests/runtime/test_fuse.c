@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Models that classify a class token (tests/golden/make_onnx.py): rows that nobody asks for are not
- * made, and what is answered and learnt is the same.
+ * What encoders are made of (tests/golden/make_onnx.py): rows that nobody asks for are not made,
+ * attention is one node, and what is answered and learnt is the same as by a model whose parts
+ * cannot be taken together, because one is an output.
  */
 #include <math.h>
 #include <stdio.h>
@@ -114,6 +115,7 @@ static void rows_that_nobody_asks_for_are_not_made(void **state)
 struct learnt {
     struct tt_arena arena;
     struct tt_model *m;
+    struct tt_graph g; // the model's and its loss
     struct tt_program *p;
 };
 
@@ -121,16 +123,16 @@ struct learnt {
 static void learn(struct learnt *l, const char *name)
 {
     struct tt_graph g;
-    struct tt_program_spec spec = {
-        .graph = &g, .limit = BATCH, .outputs = NULL, .noutputs = 0, .exact = true};
+    struct tt_program_spec spec = {.graph = &g, .limit = BATCH, .noutputs = 1, .exact = true};
     int wanted[MOST];
     struct tt_err err;
 
     l->m = load(name);
     tt_arena_init(&l->arena, 0);
-    assert_int_equal(tt_graph_extend(&g, &l->m->graph, &l->arena, &err), TT_OK);
+    assert_int_equal(tt_graph_extend(&l->g, &l->m->graph, &l->arena, &err), TT_OK);
+    spec.outputs = l->g.outputs;
     spec.loss =
-        tt_graph_node(&g, tt_op_find("tt.Entropy"), "entropy", NULL, 1, g.outputs, "entropy");
+        tt_graph_node(&l->g, tt_op_find("tt.Entropy"), "entropy", NULL, 1, l->g.outputs, "entropy");
     assert_true(l->m->nparams <= MOST);
     for (int i = 0; i < l->m->nparams; i++)
         if (l->m->params[i].kind != TT_KIND_OTHER || !strcmp(l->m->params[i].name, "scale"))
@@ -150,41 +152,72 @@ static void forget(struct learnt *l)
     tt_arena_release(&l->arena);
 }
 
-static void gradients_are_those_of_a_model_that_makes_all_rows(void **state)
+/* How many parameters had the same gradients in both. */
+static int compare(const struct learnt *one, const struct learnt *other)
 {
-    struct learnt few, all;
-    int compared = 0;
+    int ret = 0;
 
-    (void)state;
-    learn(&few, "class_token");
-    learn(&all, "class_token_all");
-    for (int i = 0; i < few.m->nparams; i++) {
-        const struct tt_param *a = &few.m->params[i];
-        int other = tt_graph_find(&all.m->graph, a->name);
-        const struct tt_tensor *x = tt_program_tensor(few.p, a->value);
-        const struct tt_tensor *y = tt_program_tensor(all.p, other);
+    for (int i = 0; i < one->m->nparams; i++) {
+        const struct tt_param *a = &one->m->params[i];
+        const struct tt_tensor *x = tt_program_tensor(one->p, a->value), *y;
         float most = 0;
 
         if (!x || !x->g)
             continue;
+        y = tt_program_tensor(other->p, tt_graph_find(&other->m->graph, a->name));
         assert_non_null(y);
         for (int64_t k = 0; k < tt_len(y); k++)
             most = fmaxf(most, fabsf(y->g[k]));
         assert_true(most > 0 || !strcmp(a->name, "one.k.bias"));
         for (int64_t k = 0; k < tt_len(x); k++)
             assert_close(x->g[k], y->g[k], 0, 1e-5 * (double)most + 1e-7);
-        compared++;
+        ret++;
     }
-    assert_int_equal(compared, 6 * 2 + 6 + 1);
-    forget(&few);
-    forget(&all);
+    return ret;
+}
+
+static void gradients_are_those_of_the_parts(void **state)
+{
+    static const struct {
+        const char *name, *apart;
+        int params;
+    } cases[] = {{"class_token", "class_token_all", 6 * 2 + 6 + 1},
+                 {"guarded_some", "guarded_seen", 3 * 2}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct learnt one, apart;
+
+        learn(&one, cases[i].name);
+        learn(&apart, cases[i].apart);
+        assert_true(apart.m->graph.nnodes != one.m->graph.nnodes);
+        assert_int_equal(compare(&one, &apart), cases[i].params);
+        forget(&one);
+        forget(&apart);
+    }
+}
+
+static void attention_without_a_key_is_zero_where_the_model_says_so(void **state)
+{
+    struct learnt l;
+    const struct tt_tensor *y;
+
+    (void)state;
+    learn(&l, "guarded");
+    y = tt_program_tensor(l.p, l.m->graph.outputs[0]);
+    assert_golden(y, "guarded");
+    for (int i = 0; i < 12; i++)
+        assert_true(y->x[2 * 12 + i] == 0);
+    assert_int_equal(compare(&l, &l), 3 * 2); // and there is a number in every gradient
+    forget(&l);
 }
 
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_that_nobody_asks_for_are_not_made),
-        cmocka_unit_test(gradients_are_those_of_a_model_that_makes_all_rows),
+        cmocka_unit_test(gradients_are_those_of_the_parts),
+        cmocka_unit_test(attention_without_a_key_is_zero_where_the_model_says_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
