@@ -123,7 +123,7 @@ struct learnt {
 static void learn(struct learnt *l, const char *name)
 {
     struct tt_graph g;
-    struct tt_program_spec spec = {.graph = &g, .limit = BATCH, .noutputs = 1, .exact = true};
+    struct tt_program_spec spec = {.graph = &l->g, .limit = BATCH, .noutputs = 1, .exact = true};
     int wanted[MOST];
     struct tt_err err;
 
