@@ -122,7 +122,6 @@ struct learnt {
 /* The gradients of the answers' entropy to all that is learnt. */
 static void learn(struct learnt *l, const char *name)
 {
-    struct tt_graph g;
     struct tt_program_spec spec = {.graph = &l->g, .limit = BATCH, .noutputs = 1, .exact = true};
     int wanted[MOST];
     struct tt_err err;
