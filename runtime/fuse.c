@@ -247,16 +247,6 @@ static enum tt_code fuse_gelu(const struct tt_fusing *f, struct tt_gnode *node)
 /* ---- Reshape to the shape that there is, which exporters write behind attention ----------------
  */
 
-static bool keeps_shape(const struct tt_fusing *f, const struct tt_gnode *n)
-{
-    const struct tt_probe *a = &f->probes[n->in[0]], *b = &f->probes[n->out];
-
-    for (int k = 0; k < TT_PROBES; k++)
-        if (a->ndim != b->ndim || memcmp(a->dim[k], b->dim[k], sizeof(int64_t) * (size_t)a->ndim))
-            return false;
-    return true;
-}
-
 /* Who uses such a value uses what it is of; an output stays a node's own. */
 static enum tt_code skip_copies(const struct tt_fusing *f)
 {
@@ -271,7 +261,8 @@ static enum tt_code skip_copies(const struct tt_fusing *f)
 
         for (int k = 0; k < n->nin; k++)
             n->in[k] = n->in[k] < 0 ? -1 : is[n->in[k]];
-        if (!strcmp(n->op->name, "Reshape") && keeps_shape(f, n))
+        if (!strcmp(n->op->name, "Reshape") &&
+            tt_probe_same(&f->probes[n->in[0]], &f->probes[n->out]))
             is[n->out] = n->in[0];
     }
     return TT_OK;

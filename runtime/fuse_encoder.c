@@ -15,17 +15,6 @@ static const struct tt_gnode *only(const struct encoder *e, int value, const cha
     return value >= 0 && e->uses[value] == 1 ? tt_made_by(e->f, value, op) : NULL;
 }
 
-static bool same_shape(const struct tt_probe *a, const struct tt_probe *b)
-{
-    if (a->ndim != b->ndim)
-        return false;
-    for (int k = 0; k < TT_PROBES; k++)
-        for (int i = 0; i < a->ndim; i++)
-            if (a->dim[k][i] != b->dim[k][i])
-                return false;
-    return true;
-}
-
 /* ---- products with a bias ---------------------------------------------------------------------
  */
 
@@ -55,7 +44,7 @@ static enum tt_code fuse_sum(const struct encoder *e, struct tt_gnode *add)
     for (int i = 1; i >= 0; i--) {
         const struct tt_gnode *l = only(e, add->in[i], "tt.Linear");
 
-        if (l && same_shape(&e->f->probes[add->in[0]], &e->f->probes[add->in[1]]))
+        if (l && tt_probe_same(&e->f->probes[add->in[0]], &e->f->probes[add->in[1]]))
             return tt_fuse_become(e->f, add, tt_op_find("tt.LinearSum"), 4,
                                   (int[]){add->in[1 - i], l->in[0], l->in[1], l->in[2]}, NULL, 0);
     }
@@ -210,7 +199,7 @@ static const struct tt_gnode *find_weights(const struct encoder *e, int value, b
         return only(e, value, "Softmax");
     if (!nan || nan->in[0] != guard->in[2] || e->uses[guard->in[2]] != 2 ||
         !tt_fuse_number(e->f, guard->in[1], &zero) || zero != 0 ||
-        !same_shape(&e->f->probes[value], &e->f->probes[guard->in[2]]))
+        !tt_probe_same(&e->f->probes[value], &e->f->probes[guard->in[2]]))
         return NULL;
     return tt_made_by(e->f, guard->in[2], "Softmax");
 }

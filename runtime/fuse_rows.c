@@ -29,11 +29,6 @@ static bool same_dims(const struct tt_probe *a, const struct tt_probe *b, int fr
     return true;
 }
 
-static bool same_shape(const struct tt_probe *a, const struct tt_probe *b)
-{
-    return a->ndim == b->ndim && same_dims(a, b, 0, a->ndim);
-}
-
 /* The operands of a sum or product of two, of which rows are read: those that have them. */
 static unsigned operands_with_rows(const struct rows *r, const struct tt_gnode *n)
 {
@@ -43,7 +38,7 @@ static unsigned operands_with_rows(const struct rows *r, const struct tt_gnode *
     for (int k = 0; k < 2; k++) {
         const struct tt_probe *in = &r->f->probes[n->in[k]];
 
-        if (same_shape(in, out))
+        if (tt_probe_same(in, out))
             ret |= 1u << k;
         else if (in->ndim > out->ndim - AXIS - 1) // it may have rows that are repeated
             return 0;

@@ -140,6 +140,14 @@ int64_t tt_probe_len(const struct tt_probe *p)
     return n;
 }
 
+bool tt_probe_same(const struct tt_probe *a, const struct tt_probe *b)
+{
+    for (int k = 0; k < TT_PROBES; k++)
+        if (a->ndim != b->ndim || memcmp(a->dim[k], b->dim[k], sizeof **a->dim * (size_t)a->ndim))
+            return false;
+    return true;
+}
+
 bool tt_probe_affine(const struct tt_probe *p, int i, struct tt_affine *ret)
 {
     int64_t at1 = p->dim[0][i], at2 = p->dim[1][i], at5, b = at2 - at1;

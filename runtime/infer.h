@@ -36,6 +36,9 @@ TT_MUST_CHECK enum tt_code tt_probe_graph(const struct tt_graph *g, struct tt_ar
 /* Elements of a value whose shape is the same for each batch; -1: it is not. */
 int64_t tt_probe_len(const struct tt_probe *p);
 
+/* Are two shapes the same for every batch? */
+bool tt_probe_same(const struct tt_probe *a, const struct tt_probe *b);
+
 /* A dimension as a + b * batch; false: it is not of that form. */
 bool tt_probe_affine(const struct tt_probe *p, int i, struct tt_affine *ret);
 
