@@ -103,10 +103,11 @@ static int64_t first_rows(const struct rows *r, const struct tt_gnode *n)
     for (int i = 0; i < at->ndim; i++)
         len *= at->dim[i];
     for (int64_t i = 0; i < len; i++) {
-        int64_t index = (int64_t)at->data[i];
+        int64_t index;
 
-        if (index < 0)
+        if (!(at->data[i] >= 0 && at->data[i] < (float)INT32_MAX))
             return 0;
+        index = (int64_t)at->data[i];
         ret = index + 1 > ret ? index + 1 : ret;
     }
     return ret;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,17 @@ static enum tt_code know_ints(struct tt_onnx_reading *r, struct tt_symbol *s)
     v = TT_NEW(r->o->arena, 1, struct tt_ints);
     if (!v || !tt_ints_new(r->o->arena, p->ndim, p->dim[0], v))
         return no_memory(r);
-    for (int64_t i = 0; i < v->n; i++)
-        v->v[i].a = (int64_t)p->data[i];
+    for (int64_t i = 0; i < v->n; i++) {
+        float x = p->data[i];
+
+        if (!isfinite(x))
+            return tt_fail(r->err, TT_ERANGE,
+                           "element %lld of '%s', which is computed from constants, is %g: want an "
+                           "integer",
+                           (long long)i, s->name, (double)x);
+        /* the largest of 64 bits, which means "to the end", was rounded up */
+        v->v[i].a = x >= 0x1p63f ? INT64_MAX : x < -0x1p63f ? INT64_MIN : (int64_t)x;
+    }
     s->ints = v;
     return TT_OK;
 }
