@@ -201,6 +201,30 @@ class Infer(ClientTest):
             self.assertEqual(np.frombuffer(raw[2], "<f4").min(), 1)
 
 
+class Threads(ClientTest):
+    def test_a_call_while_another_thread_waits_is_refused_and_disturbs_nothing(self):
+        came, hold = threading.Event(), threading.Event()
+
+        def handler(r, t):
+            came.set()
+            hold.wait(5)
+            return [answer(r)]
+
+        server, client = self.serve(handler)
+        got = []
+        waits = threading.Thread(target=lambda: got.append(client.infer(IMAGE, "s")))
+        waits.start()
+        self.assertTrue(came.wait(5))
+        for call in (lambda: client.infer(IMAGE, "s"), lambda: client.submit(IMAGE, "s"), client.close):
+            with self.assertRaisesRegex(ttad.BadArgument, "another thread is using this client"):
+                call()
+        hold.set()
+        waits.join(5)
+        self.assertEqual(len(got), 1)
+        client.infer(IMAGE, "s")  # it may change hands
+        self.assertEqual(len(server.raw), 2)
+
+
 class Order(ClientTest):
     def test_replies_out_of_order_reach_who_asked(self):
         held = []

@@ -184,18 +184,27 @@ class Http(unittest.TestCase):
         self.assertGreater(done, 0)
 
     def test_while_it_drains_it_is_alive_and_not_ready(self):
-        seen = []
-        client = self.service.client()
-        with client, concurrent.futures.ThreadPoolExecutor(8) as pool:
-            work = [pool.submit(client.infer, images(64), stream="a", policy="tent") for _ in range(6)]
-            time.sleep(0.05)
-            self.service.process.send_signal(signal.SIGTERM)
-            while self.service.process.poll() is None:
-                try:
-                    seen.append((self.service.get("/v2/health/ready"), self.service.get("/v2/health/live")))
-                except (OSError, IndexError):
-                    break  # it has ended
-            concurrent.futures.wait(work)
+        seen, answers, queued = [], [], threading.Event()
+
+        def work():
+            with self.service.client() as client:
+                ids = [client.submit(images(64), stream="a", policy="tent") for _ in range(8)]
+                client.hello()  # answered behind them: they are in the queue
+                queued.set()
+                answers.extend(client.result(i) for i in ids)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        self.assertTrue(queued.wait(30))
+        self.service.process.send_signal(signal.SIGTERM)
+        while self.service.process.poll() is None:
+            try:
+                seen.append((self.service.get("/v2/health/ready"), self.service.get("/v2/health/live")))
+            except (OSError, IndexError):
+                break  # it has ended
+            time.sleep(0.005)
+        thread.join()
+        self.assertEqual([len(a.logits) for a in answers], [64] * 8)
         self.assertEqual(self.service.end(), 0)
         drained = [(json.loads(r[1]), l) for r, l in seen if r[0] == 503]
         self.assertTrue(drained, seen)

@@ -7,11 +7,13 @@ and not answered: it is sent again, under its id, as soon as there is a connecti
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Union
+from typing import Dict, Iterator, List, Optional, Union
 
 import zmq
 
@@ -47,10 +49,13 @@ class _Pending:
 
 @dataclass
 class Channel:
-    """Requests out, replies in, in whatever order they come.  Belongs to one thread.
+    """Requests out, replies in, in whatever order they come.  Belongs to one thread at a time.
 
     retry        send again what was BUSY, or lost
     try_seconds  until the first try counts as lost; doubles each time
+
+    Every call raises BadArgument while another thread is in one: two threads on one ZeroMQ socket
+    hang, or end the process.
     """
 
     context: zmq.Context
@@ -63,6 +68,7 @@ class Channel:
     _credit: int = field(default=CREDIT, init=False)
     _pending: Dict[str, _Pending] = field(default_factory=dict, init=False)
     _closed: bool = field(default=False, init=False)
+    _in_use: threading.Lock = field(default_factory=threading.Lock, init=False)
     late: int = field(default=0, init=False)  # replies that nobody waited for any more
 
     def submit(
@@ -88,9 +94,10 @@ class Channel:
         entry = _Pending(op, frames, time.monotonic() + timeout, twice, share, self.try_seconds)
         if not share:
             entry.frames = [bytes(f) for f in frames]
-        self._open()
-        self._pending[id] = entry
-        self._turn()
+        with self._alone(id):
+            self._open()
+            self._pending[id] = entry
+            self._turn()
 
     def result(self, id: str) -> Message:
         """The reply to a request of submit(), waited for until its deadline.
@@ -101,15 +108,14 @@ class Channel:
         entry = self._pending.get(id)
         if entry is None:
             raise BadArgument(f"no request with id '{id}' is under way", id=id)
-        try:
-            while entry.result is None:
-                self._turn()
-                if entry.result is None:
-                    self._sleep()
-        except BaseException:
-            self._forget(id, entry)
-            raise
-        self._forget(id, entry)
+        with self._alone(id):
+            try:
+                while entry.result is None:
+                    self._turn()
+                    if entry.result is None:
+                        self._sleep()
+            finally:
+                self._forget(id, entry)
         if isinstance(entry.result, TtadError):
             raise entry.result
         return entry.result
@@ -119,15 +125,31 @@ class Channel:
         entry = self._pending.get(id)
         if entry is None or entry.result is not None:
             return
-        entry.twice = False
-        if entry.state != SENT:
-            entry.result = Cancelled("cancelled before it was sent", id=id)
+        with self._alone(id):
+            entry.twice = False
+            if entry.state != SENT:
+                entry.result = Cancelled("cancelled before it was sent", id=id)
 
     def close(self) -> None:
         """Drop what is under way and close the socket."""
-        self._closed = True
-        self._pending.clear()
-        self._drop_socket()
+        with self._alone():
+            self._closed = True
+            self._pending.clear()
+            self._drop_socket()
+
+    @contextlib.contextmanager
+    def _alone(self, id: str = "") -> Iterator[None]:
+        """No other thread is in a call meanwhile; raises BadArgument where one is."""
+        if not self._in_use.acquire(blocking=False):
+            raise BadArgument(
+                "another thread is using this client: a client belongs to one thread at a time, "
+                "connect() one for each",
+                id=id,
+            )
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
     # ---- a turn -----------------------------------------------------------------------------
 

@@ -138,7 +138,10 @@ def connect(
 
 
 class Client:
-    """See connect().  One thread uses a client at a time; use it in a `with`, or close() it."""
+    """See connect().  Use it in a `with`, or close() it.
+
+    One thread uses a client at a time; a call while another thread is in one raises BadArgument.
+    """
 
     def __init__(
         self,
@@ -385,9 +388,9 @@ class Client:
     def close(self) -> None:
         """Close the sockets, also those of events(); requests under way are dropped."""
         if not self._closed:
-            self._closed = True
             self._data.close()
             self._control.close()
+            self._closed = True
             for subscription in self._subscriptions:
                 subscription.close()
             self._context.term()
