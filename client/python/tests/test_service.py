@@ -33,7 +33,7 @@ def images(n):
 class Service:
     """The daemon under the packaged configuration, in a folder of its own, with a supervisor."""
 
-    def __init__(self, watchdog_us=2_000_000, extra="", **options):
+    def __init__(self, watchdog_us=2_000_000, extra="", environment=None, **options):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="ttad-service-"))
         for name in ("state", "run"):
             (self.dir / name).mkdir(mode=0o750)
@@ -52,6 +52,7 @@ class Service:
             "NOTIFY_SOCKET": str(self.dir / "notify"),
             "WATCHDOG_USEC": str(watchdog_us),
             **{k: v for k, v in os.environ.items() if k.startswith(("ASAN", "UBSAN", "TSAN"))},
+            **(environment or {}),
         }
         if options.get("user") is not None:
             os.chmod(self.dir, 0o755)
@@ -162,6 +163,18 @@ class Supervised(unittest.TestCase):
         self.assertEqual(sum("READY=1" in m for m in s.heard), 1)
         self.assertEqual(sum("STOPPING=1" in m for m in s.heard), 1)
         self.assertIn("STATUS=ends: workers", "\n".join(s.heard))
+
+    def test_its_threads_wait_briefly_for_each_other_unless_the_operator_says_how(self):
+        for given, spins in (({}, b"2000"), ({"OMP_WAIT_POLICY": "passive"}, None)):
+            service = Service(environment=given)
+            try:
+                service.hear_until("READY=1")
+                process = pathlib.Path("/proc", str(service.process.pid))
+                has = dict(v.split(b"=", 1) for v in (process / "environ").read_bytes().split(b"\0") if v)
+                self.assertEqual(has.get(b"GOMP_SPINCOUNT"), spins)
+                self.assertEqual((process / "comm").read_text(), "ttad\n")
+            finally:
+                self.assertEqual(service.end(), 0)
 
     def test_a_start_that_fails_is_never_ready(self):
         s = Service(extra="workers: 0\n")
