@@ -12,7 +12,7 @@
 #include "monitor/snapshot.h"
 #include "runtime/machine.h"
 
-#define FIRST_LIMIT 32 // rows of the smallest plan
+#define FIRST_LIMIT 8 // rows of the smallest plan
 
 /* Decisions are kept until the operation has been compared. */
 static int64_t put(void *ctx, const struct tt_record *r)

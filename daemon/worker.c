@@ -24,7 +24,7 @@
 
 #define GIVE_BACK   ((size_t)4 << 20) // bytes freed until the system gets them
 #define MANY        64                // streams, of which most are at rest
-#define FIRST_LIMIT 32                // rows of the smallest plan
+#define FIRST_LIMIT 8                 // rows of the smallest plan
 #define KNOWN       512               // versions that the record is asked for
 
 void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, bool closed)

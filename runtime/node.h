@@ -41,6 +41,8 @@ struct tt_node {
     bool exact;                  // no algorithm that rounds more than the formula does
     int64_t nscratch;            // floats for the time of one call, set by shape
     float *scratch;              //
+    int threads;                 // that scratch is for; 0: not compiled yet, and shape, which then
+    unsigned way;                // sees the most rows, says how many, and how it is computed
     struct tt_norm *norm;        // of a batch normalisation
 };
 

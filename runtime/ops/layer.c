@@ -28,6 +28,8 @@ static struct tt_node conv_part(const struct tt_node *n, struct tt_tensor *y)
         .batch = n->batch,
         .kept = n->kept,
         .exact = n->exact,
+        .threads = n->threads,
+        .way = n->way,
     };
 
     for (int i = 0; i < c.nin; i++) {
@@ -69,7 +71,6 @@ static int64_t conv_offset(const struct tt_node *n)
 static void give_scratch(const struct tt_node *n, struct tt_node *conv)
 {
     conv->scratch = n->scratch ? n->scratch + conv_offset(n) : NULL;
-    conv->nscratch = n->nscratch - conv_offset(n);
 }
 
 /* tape: the mask, then what the normalisation's backward reads: x^ as binary16, or of an exact node
@@ -128,6 +129,8 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
             return err->code;
         n->nkept = c.nkept;
         n->nkept_back = c.nkept_back;
+        n->threads = c.threads;
+        n->way = c.way;
         conv_scratch = c.nscratch;
     } else {
         n->out->ndim = n->in[TT_LAYER_X]->ndim;

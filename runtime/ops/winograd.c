@@ -9,11 +9,15 @@
 #define FAR        40000 // C O from which on they are not
 #define BETWEEN    16 // floats between points, so that they do not all meet in one set of a cache
 
+int64_t tt_winograd_tiles(const int64_t OH[2])
+{
+    return ((OH[0] + 3) / 4) * ((OH[1] + 3) / 4);
+}
+
 bool tt_winograd_fits(int64_t C, int64_t O, const int64_t OH[2])
 {
-    int64_t tiles = ((OH[0] + 3) / 4) * ((OH[1] + 3) / 4);
-
-    return C % TT_NR == 0 && O % TT_NR == 0 && 2 * POINTS * tiles <= 9 * OH[0] * OH[1];
+    return C % TT_NR == 0 && O % TT_NR == 0 &&
+           2 * POINTS * tt_winograd_tiles(OH) <= 9 * OH[0] * OH[1];
 }
 
 /* Tiles of a block, at most: the same on every processor, so that scratch is. */
@@ -22,9 +26,16 @@ static int64_t block_tiles(int64_t C, int64_t O)
     return C * O < FAR ? NEAR_TILES : FAR_TILES;
 }
 
+/* Floats between two points of the weights: without a gap all 36 lines that a kernel's transform
+ * writes would meet in one set of the first cache. */
+static int64_t weights_step(int64_t C, int64_t O)
+{
+    return C * O + BETWEEN;
+}
+
 int64_t tt_winograd_nweights(int64_t C, int64_t O)
 {
-    return C * O < FAR ? POINTS * C * O : 0;
+    return C * O < FAR ? POINTS * weights_step(C, O) : 0;
 }
 
 /* Where in a thread's scratch it has a panel of weights, when they are not there already. */
@@ -56,9 +67,9 @@ void tt_winograd_weights(float *to, const float *w, int64_t C, int64_t O, bool t
 {
     int64_t K = turned ? O : C, N = turned ? C : O;
 
-#pragma omp parallel for schedule(static) if (K * N > 4096)
+#pragma omp parallel for schedule(static) if (K * N > 2048)
     for (int64_t p = 0; p < N / TT_NR; p++)
-        transform_weights(to + p * K * TT_NR, K * N, w, K, N, p, turned);
+        transform_weights(to + p * K * TT_NR, weights_step(K, N), w, K, N, p, turned);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -139,11 +150,12 @@ static void multiply(const struct work *s, const float *v, int64_t in, float *m,
                      int64_t tiles, int64_t first, int64_t end)
 {
     const struct tt_winograd *w = s->w;
+    int64_t step = weights_step(w->C, w->O);
 
     for (int64_t i = 0; i < POINTS; i++)
         for (int64_t p = first; p < end; p++)
             s->k->winograd_product(m + i * out + p * TT_NR, w->O, v + i * in,
-                                   w->weights + (i * w->O + p * TT_NR) * w->C, tiles, w->C);
+                                   w->weights + i * step + p * TT_NR * w->C, tiles, w->C);
 }
 
 /* The same of weights that are transformed only now, into u. */

@@ -28,6 +28,9 @@ struct tt_winograd {
 /* Whether it may take that convolution, and takes fewer multiplications. */
 bool tt_winograd_fits(int64_t C, int64_t O, const int64_t OH[2]);
 
+/* Tiles of a result of OH pixels, each way. */
+int64_t tt_winograd_tiles(const int64_t OH[2]);
+
 /* Floats of the transformed weights; 0: they would take much memory (four times the kernel's), and
  * to transform them again each time, a panel at a time, takes no longer than to read them.  Floats
  * that one thread works in. */

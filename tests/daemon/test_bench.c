@@ -69,7 +69,7 @@ static void each_batch_size_has_its_times_and_its_memory(void **state)
         assert_null(json_object_get(one, "profile"));
     }
     // the plan of 24 images is in memory as a whole
-    assert_true(number(one, NULL, "plan_bytes") > 8e6);
+    assert_true(number(one, NULL, "plan_bytes") > 7e6);
     if (tt_process_forget_peak())
         assert_true(number(one, NULL, "peak_bytes") > 0.8 * number(one, NULL, "plan_bytes"));
     json_decref(o);
