@@ -332,6 +332,9 @@ def main():
     p.add_argument("--write", type=pathlib.Path, help="a document to write the table into")
     p.add_argument("--keep", type=pathlib.Path, default=ROOT / "build/zoo")
     args = p.parse_args()
+    for name in args.only.split(","):
+        if name not in FAMILIES:
+            p.error(f"--only: no family '{name}', want some of {', '.join(FAMILIES)}")
     warnings.filterwarnings("ignore")
     import torch
     import transformers
