@@ -115,6 +115,7 @@ def main():
             [*([] if o.plain else VALGRIND), str(o.ttad), "serve", "--config", str(daemon.config)],
             stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+                 "OMP_WAIT_POLICY": "passive",  # else it starts itself once more, without valgrind
                  "OPENBLAS_CORETYPE": "Prescott"})  # fmt: skip
         try:
             with ttad.connect(**daemon.ends, timeout=300, try_timeout=300) as client:
