@@ -237,6 +237,26 @@ static void print_note(const char *text, FILE *to)
     }
 }
 
+/* What is not answered that the file's outputs have. */
+static void print_outputs_note(const struct tt_model *m, FILE *to)
+{
+    char text[NOTE];
+    size_t n = 0;
+
+    if (m->probabilities) {
+        snprintf(text, sizeof text,
+                 "what is answered and adapted are the logits of which output '%s' is the "
+                 "probabilities",
+                 m->probabilities);
+        print_note(text, to);
+    }
+    for (int i = 0; i < m->nleft && n < sizeof text; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s'%s'",
+                              i ? ", " : "not computed: ", m->left_out[i]);
+    if (m->nleft)
+        print_note(text, to);
+}
+
 /* Merged parameters of one model are often many: the first, and how many more. */
 static void print_notes(const struct tt_inspection *t, FILE *to)
 {
@@ -371,6 +391,7 @@ void tt_inspection_print(const struct tt_inspection *t, FILE *to)
     print_values(t, to);
     print_operators(t, to);
     print_policy(t, to);
+    print_outputs_note(m, to);
     print_notes(t, to);
     if (m->nparams) {
         print_totals(t, to);
@@ -449,8 +470,13 @@ json_t *tt_inspection_json(const struct tt_inspection *t)
                           "hash", m->hash, "opset", m->graph.opset, "ir_version", m->ir_version,
                           "producer", m->producer, "nodes", m->graph.nnodes, "totals", "parameters",
                           m->nparams, "scalars", all, "bytes", 4 * all);
-    json_t *lists = lists_json(t);
+    json_t *lists = lists_json(t), *left = json_array();
 
+    for (int i = 0; i < m->nleft; i++)
+        json_array_append_new(left, json_string(m->left_out[i]));
+    json_object_set_new(o, "left_out", left);
+    json_object_set_new(o, "probabilities",
+                        m->probabilities ? json_string(m->probabilities) : json_null());
     json_object_update(o, lists);
     json_decref(lists);
     if (t->policy)

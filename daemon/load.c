@@ -15,6 +15,7 @@ enum tt_code tt_load_model(const char *path, struct tt_model **ret, struct tt_er
 
     if (tt_model_file_open(path, TT_MODEL_BYTES, &f, err))
         return err->code;
+    f.source.logits = true;
     rc = tt_model_read(&f.source, TT_MODEL_BYTES, ret, err);
     if (rc != TT_OK)
         (void)tt_fail_in(err, "%.200s", path); // the code stays as it is

@@ -219,8 +219,9 @@ static enum tt_code check_logits(struct tt_plan *p, struct tt_err *err)
     char shape[TT_SHAPE_TEXT];
 
     if (z->ndim != 2 || z->dim[0] != p->limit || z->dim[1] < 2)
-        return tt_fail(err, TT_ESHAPE, "output '%s' is %s, want logits [rows, classes]", z->name,
-                       tt_shape_text(z->dim, z->ndim, shape, sizeof shape));
+        return tt_fail(err, TT_ESHAPE,
+                       "output '%s' is %s, want logits [rows, classes] of 2 classes or more",
+                       z->name, tt_shape_text(z->dim, z->ndim, shape, sizeof shape));
     if (p->classes && z->dim[1] != p->classes)
         return tt_fail(err, TT_ESHAPE, "output '%s' has %lld classes", z->name,
                        (long long)z->dim[1]);

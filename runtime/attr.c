@@ -61,6 +61,23 @@ const int64_t *tt_attr_ints(struct tt_attrs *a, const char *name, int64_t *ret_n
     return attr ? attr->ints : NULL;
 }
 
+const float *tt_attr_floats(struct tt_attrs *a, const char *name, int64_t *ret_n)
+{
+    const struct tt_attr *attr = ask(a, name, TT_AFLOATS);
+
+    *ret_n = attr ? attr->n : 0;
+    return attr ? attr->floats : NULL;
+}
+
+void tt_attr_ignore(struct tt_attrs *a, const char *name)
+{
+    for (int i = 0; i < a->n; i++)
+        if (!strcmp(a->list[i].name, name)) {
+            a->list[i].used = true;
+            a->list[i].asked = a->list[i].type;
+        }
+}
+
 enum tt_code tt_attrs_done(const struct tt_attrs *a, struct tt_err *err)
 {
     for (int i = 0; i < a->n; i++) {

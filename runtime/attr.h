@@ -59,8 +59,12 @@ int64_t tt_attr_int(struct tt_attrs *a, const char *name, int64_t def);
 float tt_attr_float(struct tt_attrs *a, const char *name, float def);
 const char *tt_attr_str(struct tt_attrs *a, const char *name, const char *def);
 
-/* The integers and their number, or NULL and 0. */
+/* The integers, or floats, and their number, or NULL and 0. */
 const int64_t *tt_attr_ints(struct tt_attrs *a, const char *name, int64_t *ret_n);
+const float *tt_attr_floats(struct tt_attrs *a, const char *name, int64_t *ret_n);
+
+/* It is known, whatever type it has, and changes nothing. */
+void tt_attr_ignore(struct tt_attrs *a, const char *name);
 
 /* Fail, naming it, if there is an attribute that nobody asked for, or whose type was not
  * the one asked for. */

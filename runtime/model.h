@@ -53,6 +53,10 @@ struct tt_model {
     char hash[TT_HASH_HEX + 1]; // of the file's bytes, and of those it has in files beside it
     int ir_version;
     char producer[64];
+    const char *probabilities; // the file's output that is the softmax of the graph's first; NULL:
+                               // none is, and the graph's outputs are the file's
+    int nleft;
+    const char **left_out; // outputs of the file that are not computed
     int nparams;
     struct tt_param *params; // in graph order
 };
@@ -69,15 +73,20 @@ struct tt_model_source {
     enum tt_code (*beside)(void *folder, const char *location, uint64_t offset, void *to, size_t n,
                            struct tt_err *err);
     void *folder;
+    /* The model's only output is that of the file which has logits, or probabilities, of which the
+     * logits are taken (runtime/onnx_logits.c), and only what it needs is read.  False: every
+     * output is read as it is. */
+    bool logits;
 };
 
-/* Build a model from an ONNX file (opset 1 to 21) and what it has beside it.
+/* Build a model from an ONNX file (opset 1 to 25) and what it has beside it.
  * The error names node, operator and opset, or the tensor, or the byte.
  * limit bounds the file, and the memory of the result in bytes; 0: no bound. */
 TT_MUST_CHECK enum tt_code tt_model_read(const struct tt_model_source *source, size_t limit,
                                          struct tt_model **ret, struct tt_err *err);
 
-/* The same from the bytes of a file that has nothing beside it; nothing of data is kept. */
+/* The same, with all outputs, from the bytes of a file that has nothing beside it; nothing of data
+ * is kept. */
 TT_MUST_CHECK enum tt_code tt_model_read_onnx(const void *data, size_t n, size_t limit,
                                               struct tt_model **ret, struct tt_err *err);
 

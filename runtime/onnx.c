@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/fuse.h"
+#include "runtime/onnx_rules.h"
 #include "runtime/onnx_tensor.h"
 
 #define NAME_MAX_BYTES 512
@@ -118,7 +119,10 @@ static enum tt_code make_symbols(struct tt_onnx *o, struct tt_err *err)
         n += g->node[i]->n_output;
         if (g->node[i]->n_input > TT_MAXIN) // as many at most that its parts become
             parts += g->node[i]->n_input;
+        if (tt_onnx_is_ml(g->node[i]))
+            parts += TT_ONNX_ML_VALUES;
     }
+    parts += TT_ONNX_LOGIT_VALUES;
     if (n + parts > INT32_MAX / 2)
         return tt_fail(err, TT_ERANGE, "%zu names", n);
     o->symbols = TT_NEW(o->arena, n, struct tt_symbol);
@@ -176,15 +180,15 @@ static enum tt_code find_needed(struct tt_onnx *o, struct tt_err *err)
         if (check_node(o, (int)i, err))
             return err->code;
     for (size_t i = 0; i < g->n_output; i++) {
-        struct tt_symbol *s;
-
         if (check_name(g->output[i]->name, "output", i, err))
             return err->code;
-        s = tt_onnx_symbol(o, g->output[i]->name);
-        if (!s)
+        if (!tt_onnx_symbol(o, g->output[i]->name))
             return tt_fail(err, TT_EPARSE, "nothing makes output '%s'", g->output[i]->name);
-        s->needed = true;
     }
+    if (tt_onnx_find_outputs(o, err))
+        return err->code;
+    for (int i = 0; i < o->noutputs; i++)
+        o->outputs[i]->needed = true;
     for (size_t i = g->n_node; i-- > 0;) {
         const Onnx__NodeProto *node = g->node[i];
 
@@ -308,13 +312,9 @@ static enum tt_code copy_output(struct tt_onnx *o, struct tt_symbol *s, struct t
         return err->code;
     from = s->value;
     if (o->draft.values[from].kind == TT_WEIGHT) { // its name is the output's
-        size_t n = strlen(s->name) + sizeof " value";
-        char *name = TT_NEW(o->arena, n, char);
-
-        if (!name)
-            return no_memory(err);
-        snprintf(name, n, "%s value", s->name);
-        o->draft.values[from].name = name;
+        o->draft.values[from].name = tt_onnx_name(o, s->name, "value", err);
+        if (!o->draft.values[from].name)
+            return err->code;
     }
     to = tt_graph_node(&o->draft, tt_op_find("tt.Layout"), s->name, NULL, 1, &from, s->name);
     if (to < 0)
@@ -325,28 +325,51 @@ static enum tt_code copy_output(struct tt_onnx *o, struct tt_symbol *s, struct t
     return TT_OK;
 }
 
-/* Name the draft's outputs; an output must be computed, and once. */
+/* An output as a value of the draft that a node makes, called as the file calls it, or "logits"
+ * where they are made of it. */
+static enum tt_code name_output(struct tt_onnx *o, struct tt_symbol *s, struct tt_err *err)
+{
+    const char *name = s->name;
+    bool made = false;
+
+    if (s->node < 0)
+        return tt_fail(err, TT_EUNSUPPORTED, "output '%s' is %s, not the result of a node", s->name,
+                       s->input ? "an input" : "a constant");
+    if (o->source->logits && tt_onnx_logits(o, s, &made, err))
+        return tt_fail_in(err, "output '%s'", s->name);
+    if (made)
+        name = tt_onnx_symbol(o, "logits") ? tt_onnx_name(o, s->name, "logits", err) : "logits";
+    if (!name)
+        return err->code;
+    if ((s->value < 0 || o->draft.values[s->value].kind != TT_RESULT) && copy_output(o, s, err))
+        return tt_fail_in(err, "output '%s'", s->name);
+    for (int k = 0; k < o->draft.noutputs; k++)
+        if (o->draft.outputs[k] == s->value)
+            return tt_fail(err, TT_EUNSUPPORTED, "outputs '%s' and '%s' are the same value",
+                           o->draft.values[s->value].name, s->name);
+    o->draft.values[s->value].name = name;
+    return tt_graph_output(&o->draft, s->value) ? TT_OK : no_memory(err);
+}
+
 static enum tt_code name_outputs(struct tt_onnx *o, struct tt_err *err)
 {
-    for (size_t i = 0; i < o->file->n_output; i++) {
-        struct tt_symbol *s = tt_onnx_symbol(o, o->file->output[i]->name);
-        struct tt_value *v;
-
-        if (s->node < 0)
-            return tt_fail(err, TT_EUNSUPPORTED, "output '%s' is %s, not the result of a node",
-                           s->name, s->input ? "an input" : "a constant");
-        if ((s->value < 0 || o->draft.values[s->value].kind != TT_RESULT) && copy_output(o, s, err))
-            return tt_fail_in(err, "output '%s'", s->name);
-        v = &o->draft.values[s->value];
-        for (int k = 0; k < o->draft.noutputs; k++)
-            if (o->draft.outputs[k] == s->value)
-                return tt_fail(err, TT_EUNSUPPORTED, "outputs '%s' and '%s' are the same value",
-                               v->name, s->name);
-        v->name = s->name;
-        if (!tt_graph_output(&o->draft, s->value))
-            return no_memory(err);
-    }
+    for (int i = 0; i < o->noutputs; i++)
+        if (name_output(o, o->outputs[i], err))
+            return err->code;
     return TT_OK;
+}
+
+const char *tt_onnx_name(struct tt_onnx *o, const char *name, const char *suffix,
+                         struct tt_err *err)
+{
+    const size_t n = strlen(name) + strlen(suffix) + 2;
+    char *to = TT_NEW(o->arena, n, char);
+
+    if (to)
+        snprintf(to, n, "%s %s", name, suffix);
+    else
+        (void)no_memory(err);
+    return to;
 }
 
 static const char *keep_name(struct tt_model *m, const char *name)

@@ -12,7 +12,8 @@
  * its operands into that of its result, which is a value of a draft graph or integers that are
  * folded.  What the outputs need of the draft becomes the model's graph.
  *
- * runtime/onnx_file.c reads the bytes, runtime/onnx.c the graph, runtime/onnx_node.c one node.
+ * runtime/onnx_file.c reads the bytes, runtime/onnx.c the graph, runtime/onnx_node.c one node,
+ * runtime/onnx_ml.c one of scikit-learn's, runtime/onnx_logits.c what is adapted.
  */
 struct tt_symbol {
     const char *name;
@@ -30,13 +31,15 @@ struct tt_onnx {
     const struct tt_model_source *source;
     struct tt_hash hash; // of all bytes that were read
     const Onnx__GraphProto *file;
-    int opset;
+    int opset, ml_opset;     // of ONNX's own operators, and of ai.onnx.ml; -1: not imported
     struct tt_model *model;  // owns weights, and what operators keep
     struct tt_arena *arena;  // for the time of reading: all else
     struct tt_graph draft;   // names are the file's
     struct tt_probe *probes; // [nsymbols], of the draft's values
     int nsymbols;
     struct tt_symbol *symbols; // sorted by name
+    int noutputs;
+    struct tt_symbol **outputs; // those that the model has
 };
 
 /* The symbol of that name, or NULL. */
@@ -64,39 +67,24 @@ TT_MUST_CHECK enum tt_code tt_onnx_weight(struct tt_onnx *o, struct tt_symbol *s
 /* Read what makes s, of a node whose operands are all known.  The error names the node. */
 TT_MUST_CHECK enum tt_code tt_onnx_node(struct tt_onnx *o, struct tt_symbol *s, struct tt_err *err);
 
-/* One node on its way: its operands as symbols, its attributes as ours. */
-struct tt_onnx_reading {
-    struct tt_onnx *o;
-    const Onnx__NodeProto *node;
-    const char *name;
-    int nin;
-    struct tt_symbol **in; // NULL: not given
-    struct tt_symbol *out;
-    struct tt_attrs attrs;
-    const Onnx__TensorProto *tensor; // the attribute "value"
-    struct tt_err *err;
-};
+/* Whether a node is of ai.onnx.ml: what skl2onnx and other converters of scikit-learn's models
+ * write. */
+bool tt_onnx_is_ml(const Onnx__NodeProto *node);
 
-typedef enum tt_code tt_onnx_rule(struct tt_onnx_reading *r);
+#define TT_ONNX_ML_VALUES 6 // of the draft that one of their nodes becomes, at most
 
-/* The rule (runtime/onnx_rules.c) of an operator that is not computed when a model runs, as
- * Constant, Shape, Cast, Identity; or NULL. */
-tt_onnx_rule *tt_onnx_find_rule(const char *op);
+/* Fill o->outputs: all of the file's, or that which has logits (runtime/onnx_logits.c). */
+TT_MUST_CHECK enum tt_code tt_onnx_find_outputs(struct tt_onnx *o, struct tt_err *err);
 
-/* The result is what op makes of the operands when the model runs; or, if they are all constants,
- * what it makes of them now. */
-TT_MUST_CHECK enum tt_code tt_onnx_run_op(struct tt_onnx_reading *r, const struct tt_op *op);
+#define TT_ONNX_LOGIT_VALUES 8 // of the draft that tt_onnx_logits makes, at most
 
-/* Have s as a weight or as integers: an initializer becomes one when it is first needed. */
-TT_MUST_CHECK enum tt_code tt_onnx_load(struct tt_onnx_reading *r, struct tt_symbol *s);
+/* Where s, an output that was read, has probabilities, let its value be their logits.  True in
+ * *ret: it was so. */
+TT_MUST_CHECK enum tt_code tt_onnx_logits(struct tt_onnx *o, struct tt_symbol *s, bool *ret,
+                                          struct tt_err *err);
 
-/* Have s, which was loaded, as a value of the draft: integers become a constant like any other. */
-TT_MUST_CHECK enum tt_code tt_onnx_number_weight(struct tt_onnx_reading *r, struct tt_symbol *s);
-
-/* Fail unless there are min to max operands, the first min of them given. */
-TT_MUST_CHECK enum tt_code tt_onnx_need(struct tt_onnx_reading *r, int min, int max);
-
-/* The node's result is these integers. */
-TT_MUST_CHECK enum tt_code tt_onnx_give_ints(struct tt_onnx_reading *r, const struct tt_ints *v);
+/* "NAME SUFFIX" in the arena of reading, or NULL: *err is filled. */
+const char *tt_onnx_name(struct tt_onnx *o, const char *name, const char *suffix,
+                         struct tt_err *err);
 
 #endif

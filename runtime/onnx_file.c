@@ -15,7 +15,7 @@
 #include "runtime/proto.h"
 
 #define OPSET_MIN 1
-#define OPSET_MAX 21
+#define OPSET_MAX 25 // 22 to 25 add types, and operators that are refused by name
 
 /* What the file may take while it is read, beside long raw_data: a node of 100 bytes becomes some
  * 2 KB, a list of short numbers ten times itself. */
@@ -160,22 +160,29 @@ enum tt_code tt_onnx_fetch(struct tt_onnx *o, struct tt_err *err)
 
 /* ---- the file -------------------------------------------------------------------- */
 
-static enum tt_code find_opset(const Onnx__ModelProto *m, int *ret, struct tt_err *err)
+/* The version of a domain that the file imports; -1: none. */
+static int64_t find_import(const Onnx__ModelProto *m, const char *domain)
 {
-    int64_t opset = -1;
+    for (size_t i = m->n_opset_import; i-- > 0;) {
+        const char *name = m->opset_import[i]->domain;
 
-    for (size_t i = 0; i < m->n_opset_import; i++) {
-        const char *domain = m->opset_import[i]->domain;
-
-        if (!domain || !domain[0] || !strcmp(domain, "ai.onnx"))
-            opset = m->opset_import[i]->version;
+        if (!strcmp(!name || !strcmp(name, "ai.onnx") ? "" : name, domain))
+            return m->opset_import[i]->version;
     }
+    return -1;
+}
+
+static enum tt_code find_opset(const Onnx__ModelProto *m, struct tt_onnx *o, struct tt_err *err)
+{
+    const int64_t opset = find_import(m, ""), ml = find_import(m, "ai.onnx.ml");
+
     if (opset < 0)
         return tt_fail(err, TT_EPARSE, "the file does not say which opset it is written in");
     if (opset < OPSET_MIN || opset > OPSET_MAX)
         return tt_fail(err, TT_EUNSUPPORTED, "opset %lld is outside [%d, %d]", (long long)opset,
                        OPSET_MIN, OPSET_MAX);
-    *ret = (int)opset;
+    o->opset = (int)opset;
+    o->ml_opset = ml < -1 || ml > INT32_MAX ? -1 : (int)ml;
     return TT_OK;
 }
 
@@ -229,7 +236,7 @@ static enum tt_code read_model(struct tt_onnx *o, struct tt_err *err)
         return tt_fail(err, TT_EPARSE, "damaged, or not ONNX: the file holds no graph");
     if (file->graph->n_sparse_initializer)
         return tt_fail(err, TT_EUNSUPPORTED, "sparse initializers are not supported");
-    if (find_opset(file, &o->opset, err))
+    if (find_opset(file, o, err))
         return err->code;
     o->file = file->graph;
     o->model->ir_version = (int)file->ir_version;

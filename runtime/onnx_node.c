@@ -6,7 +6,7 @@
 
 #include "runtime/constant.h"
 #include "runtime/fold.h"
-#include "runtime/onnx.h"
+#include "runtime/onnx_rules.h"
 #include "runtime/onnx_tensor.h"
 
 static enum tt_code no_memory(struct tt_onnx_reading *r)
@@ -296,6 +296,29 @@ static int append(struct tt_onnx_reading *r, const struct tt_op *op, const void 
     return value;
 }
 
+int tt_onnx_make(struct tt_onnx_reading *r, const char *op, int nin, const int *in, int nattrs,
+                 struct tt_attr *list, const char *name)
+{
+    const struct tt_op *made = tt_op_find(op);
+    struct tt_symbol *none[TT_MAXIN] = {NULL};
+    struct tt_onnx_reading m = *r; // whose operands are values, and no symbols
+    void *attr;
+
+    m.nin = nin;
+    m.in = none;
+    m.attrs = (struct tt_attrs){.arena = &r->o->model->arena,
+                                .n = nattrs,
+                                .list = list,
+                                .opset = 10,
+                                .nresults = 1,
+                                .nin = nin};
+    for (int i = 0; i < nin; i++)
+        m.attrs.given[i] = in[i] >= 0;
+    if (read_attr(&m, made, &attr))
+        return -1;
+    return append(&m, made, attr, nin, in, name);
+}
+
 /* More operands than a node has: neighbours become groups, until one node takes what is left. */
 static bool group(struct tt_onnx_reading *r, const struct tt_op *op, const void *attr, int *nin,
                   int *in)
@@ -405,6 +428,23 @@ static bool default_domain(const char *domain)
     return !domain || !domain[0] || !strcmp(domain, "ai.onnx");
 }
 
+/* A node of scikit-learn's operators. */
+static enum tt_code read_ml(struct tt_onnx_reading *r)
+{
+    const char *op = r->node->op_type, *why;
+    tt_onnx_rule *rule = tt_onnx_find_ml_rule(op, &why);
+
+    if (!rule)
+        return tt_fail(r->err, TT_EUNSUPPORTED,
+                       "node '%s': operator '%s' of domain 'ai.onnx.ml' (opset %d) is not "
+                       "supported%s%s",
+                       r->name, op, r->o->ml_opset, why ? ": " : "", why ? why : "");
+    if (read_attributes(r) || find_operands(r) || rule(r) || tt_attrs_done(&r->attrs, r->err))
+        return tt_fail_in(r->err, "node '%s': operator '%s' of domain 'ai.onnx.ml' (opset %d)",
+                          r->name, op, r->o->ml_opset);
+    return TT_OK;
+}
+
 enum tt_code tt_onnx_node(struct tt_onnx *o, struct tt_symbol *s, struct tt_err *err)
 {
     const Onnx__NodeProto *node = o->file->node[s->node];
@@ -412,6 +452,8 @@ enum tt_code tt_onnx_node(struct tt_onnx *o, struct tt_symbol *s, struct tt_err 
         .o = o, .node = node, .name = tt_onnx_node_name(node), .out = s, .err = err};
     const char *op = node->op_type;
 
+    if (tt_onnx_is_ml(node))
+        return read_ml(&r);
     if (!default_domain(node->domain))
         return tt_fail(err, TT_EUNSUPPORTED,
                        "node '%s': operator '%s' of domain '%s' is not supported", r.name, op,

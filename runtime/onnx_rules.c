@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "runtime/fold.h"
-#include "runtime/onnx.h"
+#include "runtime/onnx_rules.h"
 #include "runtime/onnx_tensor.h"
 
 /* Operators that are not computed when a model runs: constants, shapes, aliases. */
@@ -63,16 +63,6 @@ enum tt_code tt_onnx_need(struct tt_onnx_reading *r, int min, int max)
         if (!r->in[i])
             return tt_fail(r->err, TT_EPARSE, "operand %d is missing", i);
     return TT_OK;
-}
-
-/* Forget an attribute that was read here. */
-static void take(struct tt_onnx_reading *r, const char *name)
-{
-    for (int i = 0; i < r->attrs.n; i++)
-        if (!strcmp(r->attrs.list[i].name, name)) {
-            r->attrs.list[i].used = true;
-            r->attrs.list[i].asked = r->attrs.list[i].type;
-        }
 }
 
 static enum tt_code give_float(struct tt_onnx_reading *r, int ndim, const int64_t *dim, float *x)
@@ -150,7 +140,7 @@ static enum tt_code fill_value(struct tt_onnx_reading *r, struct tt_ints *ints,
 
     *ints = (struct tt_ints){0};
     *floats = (struct tt_tensor){.x = TT_NEW(r->o->arena, 1, float)};
-    take(r, "value");
+    tt_attr_ignore(&r->attrs, "value");
     if (r->tensor && tt_onnx_class(r->tensor->data_type) == TT_ONNX_INT) {
         rc = tt_onnx_ints(r->tensor, r->o->arena, ints, r->err);
         n = ints->n;
@@ -272,8 +262,8 @@ static enum tt_code run_dropout(struct tt_onnx_reading *r)
 
     if (tt_onnx_need(r, 1, 3))
         return r->err->code;
-    take(r, "ratio");
-    take(r, "seed");
+    tt_attr_ignore(&r->attrs, "ratio");
+    tt_attr_ignore(&r->attrs, "seed");
     if (r->o->opset < 7 && !tt_attr_int(&r->attrs, "is_test", 0))
         return tt_fail(r->err, TT_EUNSUPPORTED, "is_test is not 1: exported in training mode");
     training = r->nin > 2 && r->in[2] ? r->in[2]->ints : NULL;
@@ -385,7 +375,7 @@ static enum tt_code run_cast(struct tt_onnx_reading *r)
 {
     const int64_t to = tt_attr_int(&r->attrs, "to", 0);
 
-    take(r, "saturate");
+    tt_attr_ignore(&r->attrs, "saturate");
     if (tt_onnx_need(r, 1, 1) || tt_attrs_done(&r->attrs, r->err))
         return r->err->code;
     return cast_to(r, to);
@@ -401,7 +391,7 @@ static enum tt_code run_cast_like(struct tt_onnx_reading *r)
     const struct tt_symbol *like;
     enum tt_number number;
 
-    take(r, "saturate");
+    tt_attr_ignore(&r->attrs, "saturate");
     if (tt_onnx_need(r, 2, 2) || tt_attrs_done(&r->attrs, r->err))
         return r->err->code;
     if (!to)

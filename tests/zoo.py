@@ -181,12 +181,12 @@ def onnxruntime_logits(path, inputs):
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     given = {i.name for i in session.get_inputs()}
-    return session.run(None, {k: v.numpy() for k, v in inputs.items() if k in given})[0]
+    return session.run(None, {k: np.asarray(v) for k, v in inputs.items() if k in given})[0]
 
 
 def ttad_logits(args, path, policy, inputs, times):
     """The answers to the same batch, so many times."""
-    rows = [v.numpy().astype(np.float32) for v in inputs.values()]
+    rows = [np.asarray(v).astype(np.float32) for v in inputs.values()]
     x = rows[0] if len(rows) == 1 else np.concatenate([r.reshape(ROWS, -1) for r in rows], 1)
     np.save(args.keep / "x.npy", np.concatenate([x] * times))
     run(args, "adapt", path, "--policy", args.keep / policy, "--inputs", args.keep / "x.npy",
@@ -314,12 +314,12 @@ def versions(args, torch, transformers):
             f"ONNX Runtime {onnxruntime.__version__}; {size}.")
 
 
-def write(path, text):
+def write(path, text, begin=BEGIN):
     old = path.read_text()
-    head, begin, rest = old.partition(BEGIN)
-    if not begin or END not in rest:
-        sys.exit(f"{path}: has no '{BEGIN}' and '{END}' to write between")
-    path.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{rest.split(END, 1)[1]}")
+    head, found, rest = old.partition(begin)
+    if not found or END not in rest:
+        sys.exit(f"{path}: has no '{begin}' and '{END}' to write between")
+    path.write_text(f"{head}{begin}\n\n{text}\n\n{END}{rest.split(END, 1)[1]}")
 
 
 def main():

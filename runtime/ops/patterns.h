@@ -13,6 +13,10 @@ bool tt_transposes(const void *attr, int n, const int *perm);
 /* Does a Softmax of that attr work on rows of the last of n dimensions? */
 bool tt_softmax_is_last(const void *attr, int n);
 
+/* Does a Softmax of that attr work on all that a row has, of n dimensions the first of which counts
+ * rows? */
+bool tt_softmax_is_row(const void *attr, int n, const int64_t *dim);
+
 /* Does a LayerNormalization of that attr see rows of the dimensions from first on, or of fewer, of
  * n, and give the normalised ones? */
 bool tt_layernorm_is_within(const void *attr, int n, int first);

@@ -31,6 +31,17 @@ bool tt_softmax_is_last(const void *attr, int n)
     return axis == -1 || axis == n - 1;
 }
 
+bool tt_softmax_is_row(const void *attr, int n, const int64_t *dim)
+{
+    const struct attr *s = (const struct attr *)attr;
+    const int64_t axis = s->axis < 0 ? s->axis + n : s->axis;
+
+    for (int i = 1; i < n; i++)
+        if (dim[i] != 1 && i != axis && !(s->flat && i > axis))
+            return false;
+    return axis >= 1;
+}
+
 /* x seen as rows of len elements that lie inner apart: [count / inner, len, inner]. */
 struct rows {
     int64_t count, len, inner;

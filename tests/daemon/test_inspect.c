@@ -119,6 +119,32 @@ static void dimensions_may_be_multiples_of_the_batch(void **state)
     done(&t, &arena);
 }
 
+static void outputs_that_are_not_answered_are_told(void **state)
+{
+    struct tt_arena arena;
+    struct tt_inspection t = look(GOLDEN "ml_softmax.onnx", NULL, &arena);
+    char *text = printed(&t);
+    json_t *o = tt_inspection_json(&t);
+
+    (void)state;
+    assert_contains(text, "  outputs   logits                    [batch, 3]\n");
+    assert_contains(text, "  note      what is answered and adapted are the logits of which output "
+                          "'y' is the probabilities\n");
+    assert_contains(text, "  note      not computed: 'label'\n");
+    assert_string_equal(json_string_value(json_object_get(o, "probabilities")), "y");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(o, "left_out"), 0)),
+                        "label");
+    json_decref(o);
+    free(text);
+    done(&t, &arena);
+    t = look(MODEL, NULL, &arena);
+    o = tt_inspection_json(&t);
+    assert_true(json_is_null(json_object_get(o, "probabilities")));
+    assert_int_equal(json_array_size(json_object_get(o, "left_out")), 0);
+    json_decref(o);
+    done(&t, &arena);
+}
+
 /* One parameter each of what an exporter may have done, told to people and to scripts. */
 static void what_the_exporter_did_to_parameters_is_told(void **state)
 {
@@ -220,6 +246,7 @@ int main(void)
         cmocka_unit_test(people_read_shapes_kinds_and_what_is_selected),
         cmocka_unit_test(no_line_is_wider_than_a_terminal),
         cmocka_unit_test(dimensions_may_be_multiples_of_the_batch),
+        cmocka_unit_test(outputs_that_are_not_answered_are_told),
         cmocka_unit_test(what_the_exporter_did_to_parameters_is_told),
         cmocka_unit_test(scripts_read_the_same_as_json),
         cmocka_unit_test(a_policy_that_selects_nothing_is_refused),

@@ -74,8 +74,10 @@ static enum tt_code read_beside(void *from, const char *location, uint64_t offse
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct input in = {.data = data, .n = n};
-    const struct tt_model_source source = {
-        .file = {.from = &in, .size = n, .read = read_input}, .beside = read_beside, .folder = &in};
+    const struct tt_model_source source = {.file = {.from = &in, .size = n, .read = read_input},
+                                           .beside = read_beside,
+                                           .folder = &in,
+                                           .logits = n & 1};
     struct tt_probe *probes;
     struct tt_arena arena;
     struct tt_model *m;

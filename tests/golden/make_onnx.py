@@ -429,7 +429,7 @@ def bad():
     simple("unsupported", "Foo")
     simple("domain", "Relu", attrs={"domain": "com.example"}, domains=["com.example"])
     simple("opset0", "Relu", opset=0)
-    simple("opset22", "Relu", opset=22)
+    simple("opset26", "Relu", opset=26)
     simple("attribute", "Relu", attrs={"speed": 3})
     simple("attribute_type", "Flatten", attrs={"axis": 1.5})
     node = h.make_node
@@ -491,5 +491,6 @@ def bad():
     save("control_name", [relu("x", "y", "line\nbreak")], [x()], [y()])
 
 
-good()
-bad()
+if __name__ == "__main__":
+    good()
+    bad()
