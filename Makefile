@@ -16,6 +16,7 @@ BUILD   := build/$(MODE)$(if $(SAN),-$(subst $(comma),-,$(SAN)))
 CC      ?= cc
 PYTHON  ?= /usr/bin/python3
 BENCH_PYTHON ?= python3
+ZOO_KERAS_PYTHON ?= $(BENCH_PYTHON)
 PKGS    := sqlite3 openblas yaml-0.1 jansson libprotobuf-c libsodium libmicrohttpd
 TPKGS   := cmocka libzmq
 GEN     := build/gen
@@ -81,7 +82,7 @@ PARALLEL = --no-print-directory -Otarget $(if $(filter -j%,$(MAKEFLAGS)),,-j$(sh
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills soak leaks races zoo \
+.PHONY: fuzz fuzz-deps all deps demo demo-run test programs check check-client check-all kills soak leaks races zoo zoo-keras zoo-sklearn \
         bench parity conformance \
         client install-client \
         hdrcheck format format-check tidy cppcheck lint rules compdb install clean help FORCE
@@ -213,8 +214,15 @@ parity: $(BUILD)/tests/parity  ## compare with stored numbers: DIR=cases [IMAGES
 bench: $(BUILD)/ttad  ## beside PyTorch and ONNX Runtime, writes docs/performance.md; BENCH="--models resnet20 --batch 16" only prints
 	$(Q)$(BENCH_PYTHON) -W ignore bench/compare.py --ttad $(BUILD)/ttad $(if $(BENCH),$(BENCH),--write docs/performance.md)
 
-zoo: $(BUILD)/ttad  ## models as PyTorch exports them, writes docs/zoo.md; ZOO="--only ViT --layers 1" only prints (needs torch, transformers)
+zoo: $(BUILD)/ttad  ## models as other tools export them, writes docs/zoo.md; ZOO="--only ViT --layers 1" only prints PyTorch's (needs torch, transformers; tensorflow, tf2onnx; scikit-learn, skl2onnx)
 	$(Q)$(BENCH_PYTHON) -W ignore tests/zoo.py --ttad $(BUILD)/ttad $(if $(ZOO),$(ZOO),--write docs/zoo.md)
+	$(if $(ZOO),,$(Q)$(MAKE) --no-print-directory zoo-keras zoo-sklearn)
+
+zoo-keras: $(BUILD)/ttad  ## the part of zoo that needs tensorflow, in ZOO_KERAS_PYTHON; ZOO_KERAS="--only ViT" only prints
+	$(Q)$(ZOO_KERAS_PYTHON) -W ignore tests/zoo_keras.py --ttad $(BUILD)/ttad $(if $(ZOO_KERAS),$(ZOO_KERAS),--write docs/zoo.md)
+
+zoo-sklearn: $(BUILD)/ttad  ## the part of zoo that needs scikit-learn
+	$(Q)$(BENCH_PYTHON) -W ignore tests/zoo_sklearn.py --ttad $(BUILD)/ttad --write docs/zoo.md
 
 ONNX_TESTS ?= /usr/share/libonnx-testdata/data
 conformance: $(BUILD)/tests/conformance  ## the ONNX project's backend tests: CASES='test_softmax*' runs some

@@ -32,6 +32,23 @@ static bool matches(const struct tt_select *s, const struct tt_model *m, const s
     return !named(&s->exclude, m, p);
 }
 
+/* How to export a model so that BatchNormalization stays, for who wrote the file. */
+static const char *advice(const struct tt_model *m)
+{
+    static const struct {
+        const char *producer, *how;
+    } tools[] = {
+        {"pytorch", ", in PyTorch with model.eval() and torch.onnx.export(..., "
+                    "training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False)"},
+        {"tf2onnx", ", from Keras with export_with_batchnorm of docs/exporters.md"},
+    };
+
+    for (size_t i = 0; i < sizeof tools / sizeof *tools; i++)
+        if (!strncmp(m->producer, tools[i].producer, strlen(tools[i].producer)))
+            return tools[i].how;
+    return ", with constants and normalisations not folded";
+}
+
 /* Why nothing matches, as far as the model tells. */
 static enum tt_code nothing(const struct tt_model *m, const struct tt_select *s, const char *file,
                             struct tt_err *err)
@@ -47,11 +64,9 @@ static enum tt_code nothing(const struct tt_model *m, const struct tt_select *s,
     if (wanted && !has && folds)
         return tt_fail(err, TT_ENOTFOUND,
                        "%s:%d:%d: select: no parameter matches: the model has convolutions and no "
-                       "BatchNormalization: the exporter folded it into their weights; export it "
-                       "again so that it stays, in PyTorch with model.eval() and "
-                       "torch.onnx.export(..., training=torch.onnx.TrainingMode.PRESERVE, "
-                       "do_constant_folding=False)",
-                       at, s->line, s->col);
+                       "BatchNormalization: if it had one, the exporter folded it into their "
+                       "weights; export it again so that it stays%s",
+                       at, s->line, s->col, advice(m));
     for (int k = 0; k < TT_NKINDS; k++)
         if (s->kinds & 1u << k) {
             size_t n = strlen(kinds);

@@ -116,51 +116,77 @@ static int averaged(const struct tt_fusing *f, int x, int mean)
 }
 
 struct layernorm {
-    int x, axes; // how many of the last dimensions
+    int x, mean, centred, axes; // values; how many of the last dimensions
     float epsilon;
 };
+
+/* What averages to a value; NULL: it is no mean.  TensorFlow's exporter writes one over the last
+ * dimension of three as a GlobalAveragePool. */
+static const struct tt_gnode *find_mean(const struct tt_fusing *f, int value)
+{
+    const struct tt_gnode *mean = tt_made_by(f, value, "ReduceMean");
+
+    return mean ? mean : tt_made_by(f, value, "GlobalAveragePool");
+}
+
+/* (x - mean(x))^2 */
+static bool find_square(const struct tt_fusing *f, int value, struct layernorm *l)
+{
+    const struct tt_gnode *square = tt_made_by(f, value, "Pow"), *sub, *mean;
+
+    if (square && !is_number(f, square->in[1], 2))
+        return false;
+    if (!square) {
+        square = tt_made_by(f, value, "Mul");
+        if (square && square->in[1] != square->in[0])
+            return false;
+    }
+    sub = square ? tt_made_by(f, square->in[0], "Sub") : NULL;
+    mean = sub ? find_mean(f, sub->in[1]) : NULL;
+    if (!mean || mean->in[0] != sub->in[0])
+        return false;
+    l->x = sub->in[0];
+    l->mean = mean->out;
+    l->centred = sub->out;
+    l->axes = averaged(f, l->x, mean->out);
+    return l->axes > 0;
+}
+
+/* sqrt(mean((x - mean(x))^2) + epsilon) */
+static bool find_deviation(const struct tt_fusing *f, int value, struct layernorm *l)
+{
+    const struct tt_gnode *root = tt_made_by(f, value, "Sqrt");
+    const struct tt_gnode *sum = root ? tt_made_by(f, root->in[0], "Add") : NULL, *var;
+    int right;
+
+    if (!sum)
+        return false;
+    right = tt_fuse_number(f, sum->in[0], &l->epsilon);
+    if (!right && !tt_fuse_number(f, sum->in[1], &l->epsilon))
+        return false;
+    var = find_mean(f, sum->in[right]);
+    return var && l->epsilon >= 0 && find_square(f, var->in[0], l) &&
+           averaged(f, l->centred, var->out) == l->axes;
+}
 
 /* (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) */
 static bool find_layernorm(const struct tt_fusing *f, const struct tt_gnode *div,
                            struct layernorm *l)
 {
-    const struct tt_gnode *sub = tt_made_by(f, div->in[0], "Sub");
-    const struct tt_gnode *root = tt_made_by(f, div->in[1], "Sqrt");
-    const struct tt_gnode *mean = sub ? tt_made_by(f, sub->in[1], "ReduceMean") : NULL;
-    const struct tt_gnode *sum = root ? tt_made_by(f, root->in[0], "Add") : NULL, *var, *square;
-    int right;
-
-    if (!mean || !sum || mean->in[0] != sub->in[0])
-        return false;
-    right = tt_fuse_number(f, sum->in[0], &l->epsilon);
-    if (!right && !tt_fuse_number(f, sum->in[1], &l->epsilon))
-        return false;
-    var = tt_made_by(f, sum->in[right], "ReduceMean");
-    square = var ? tt_made_by(f, var->in[0], "Pow") : NULL;
-    if (square && !is_number(f, square->in[1], 2))
-        return false;
-    if (var && !square) {
-        square = tt_made_by(f, var->in[0], "Mul");
-        if (square && square->in[1] != square->in[0])
-            return false;
-    }
-    if (!square || square->in[0] != sub->out || l->epsilon < 0)
-        return false;
-    l->x = sub->in[0];
-    l->axes = averaged(f, l->x, mean->out);
-    return l->axes && averaged(f, sub->out, var->out) == l->axes;
+    return find_deviation(f, div->in[1], l) && div->in[0] == l->centred;
 }
 
-/* A weight with an element for each of a row's. */
+/* A weight with an element for each of a row's, perhaps behind dimensions of 1. */
 static bool fits_row(const struct tt_fusing *f, int value, const struct layernorm *l)
 {
     const struct tt_value *v = value < 0 ? NULL : &f->g->values[value];
     const struct tt_probe *x = &f->probes[l->x];
 
-    if (!v || v->kind != TT_WEIGHT || v->dtype != TT_FLOATS || v->ndim != l->axes)
+    if (!v || v->kind != TT_WEIGHT || v->dtype != TT_FLOATS || v->ndim < l->axes ||
+        v->ndim > x->ndim)
         return false;
-    for (int i = 0; i < l->axes; i++)
-        if (v->dim[i] != x->dim[0][x->ndim - l->axes + i])
+    for (int i = 1; i <= v->ndim; i++)
+        if (v->dim[v->ndim - i] != (i <= l->axes ? x->dim[0][x->ndim - i] : 1))
             return false;
     return true;
 }
@@ -177,11 +203,21 @@ static int find_scale(const struct tt_fusing *f, const struct tt_gnode *mul, str
     return -1;
 }
 
+static enum tt_code become_layernorm(const struct tt_fusing *f, struct tt_gnode *node,
+                                     const struct layernorm *l, int scale, int bias)
+{
+    return tt_fuse_become(
+        f, node, tt_op_find("LayerNormalization"), bias < 0 ? 2 : 3, (int[]){l->x, scale, bias},
+        (struct tt_attr[]){{.name = "axis", .type = TT_AINT, .i = -l->axes},
+                           {.name = "epsilon", .type = TT_AFLOAT, .f = l->epsilon}},
+        2);
+}
+
 static enum tt_code fuse_layernorm(const struct tt_fusing *f, struct tt_gnode *node)
 {
     const struct tt_gnode *mul = !strcmp(node->op->name, "Mul") ? node : NULL;
     struct layernorm l;
-    int bias = -1, scale, in[3];
+    int bias = -1, scale;
 
     if (!mul) { // an Add, and the product is one of its operands
         bias = tt_made_by(f, node->in[0], "Mul") != NULL;
@@ -190,14 +226,64 @@ static enum tt_code fuse_layernorm(const struct tt_fusing *f, struct tt_gnode *n
     scale = mul ? find_scale(f, mul, &l) : -1;
     if (scale < 0 || (bias >= 0 && !fits_row(f, node->in[bias], &l)))
         return TT_OK;
-    in[0] = l.x;
-    in[1] = mul->in[scale];
-    in[2] = bias < 0 ? -1 : node->in[bias];
-    return tt_fuse_become(
-        f, node, tt_op_find("LayerNormalization"), bias < 0 ? 2 : 3, in,
-        (struct tt_attr[]){{.name = "axis", .type = TT_AINT, .i = -l.axes},
-                           {.name = "epsilon", .type = TT_AFLOAT, .f = l.epsilon}},
-        2);
+    return become_layernorm(f, node, &l, mul->in[scale], bias < 0 ? -1 : node->in[bias]);
+}
+
+/* 1 / deviation, times a weight for each of a row's elements, which is returned; -1: it is not
+ * this. */
+static int find_factor(const struct tt_fusing *f, int value, struct layernorm *l)
+{
+    const struct tt_gnode *mul = tt_made_by(f, value, "Mul"), *inverse;
+
+    for (int i = 0; mul && i < 2; i++) {
+        inverse = tt_made_by(f, mul->in[i], "Reciprocal");
+        if (inverse && find_deviation(f, inverse->in[0], l) && fits_row(f, mul->in[1 - i], l))
+            return mul->in[1 - i];
+    }
+    return -1;
+}
+
+/* Of a product with factor: the other operand; -1: value is none. */
+static int times(const struct tt_fusing *f, int value, int factor)
+{
+    const struct tt_gnode *mul = tt_made_by(f, value, "Mul");
+
+    if (!mul || (mul->in[0] != factor && mul->in[1] != factor))
+        return -1;
+    return mul->in[mul->in[0] == factor];
+}
+
+/* bias - mean * factor, its two terms in any order: the bias; -1: it is not this. */
+static int find_shift(const struct tt_fusing *f, int value, int factor, const struct layernorm *l)
+{
+    const struct tt_gnode *sum = tt_made_by(f, value, "Add"), *neg;
+
+    for (int i = 0; sum && i < 2; i++) {
+        neg = tt_made_by(f, times(f, sum->in[i], factor), "Neg");
+        if (neg && neg->in[0] == l->mean && fits_row(f, sum->in[1 - i], l))
+            return sum->in[1 - i];
+    }
+    return -1;
+}
+
+/* As Keras computes it: x * factor + (bias - mean * factor). */
+static enum tt_code fuse_affine(const struct tt_fusing *f, struct tt_gnode *node)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct tt_gnode *mul = tt_made_by(f, node->in[i], "Mul");
+
+        for (int k = 0; mul && k < 2; k++) {
+            struct layernorm l;
+            int scale = find_factor(f, mul->in[k], &l);
+            int bias = scale < 0 || mul->in[1 - k] != l.x
+                           ? -1
+                           : find_shift(f, node->in[1 - i], mul->in[k], &l);
+
+            if (bias >= 0)
+                return become_layernorm(f, node, &l, scale, bias);
+        }
+    }
+    return TT_OK;
 }
 
 /* ---- Gelu: 0.5 x (1 + erf(x / sqrt(2))), its three factors in any order ------------------------
@@ -280,6 +366,8 @@ enum tt_code tt_fuse(struct tt_graph *g, const struct tt_probe *probes, struct t
         bool add = !strcmp(node->op->name, "Add"), mul = !strcmp(node->op->name, "Mul");
 
         if ((add || mul) && fuse_layernorm(&f, node) != TT_OK)
+            return err->code;
+        if (add && !strcmp(node->op->name, "Add") && fuse_affine(&f, node) != TT_OK)
             return err->code;
         if (mul && !strcmp(node->op->name, "Mul") && fuse_gelu(&f, node) != TT_OK)
             return err->code;

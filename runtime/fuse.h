@@ -7,10 +7,9 @@
 /*
  * Recognise what exporters write out in many nodes, and make each into the one that it is:
  *
- *   LayerNormalization   ReduceMean Sub Pow (or Mul) ReduceMean Add Sqrt Div Mul [Add]
- *   Gelu                 Div (or Mul) Erf Add Mul Mul
- *   tt.Linear            MatMul Add
- *   tt.LinearSum         MatMul Add Add
+ *   LayerNormalization   ReduceMean Sub Pow (or Mul) ReduceMean Add Sqrt Div Mul [Add], and as
+ * Keras has it: ... Sqrt Reciprocal Mul; Mul with x, Neg, Mul, Add, Add Gelu                 Div
+ * (or Mul) Erf Add Mul Mul tt.Linear            MatMul Add tt.LinearSum         MatMul Add Add
  *   tt.Attention         3 Transpose [Mul or Div] MatMul [Mul or Div] Softmax MatMul Transpose
  *
  * Attention may have its NaN weights replaced by 0, and a Reshape around the transposed keys; one

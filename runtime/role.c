@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "runtime/ops/patterns.h"
+
 #define HOPS 4 // nodes between a weight and the one that takes it
 
 static const struct row {
@@ -83,33 +85,59 @@ static bool is_weight(const struct tt_graph *g, int value)
 
 /* ---- normalisations that are written out --------------------------------------------- */
 
-/* mean((x - mean)^2): ReduceMean of a square. */
-static bool is_variance(const struct tt_graph *g, int value)
+/* mean((x - mean)^2), of a square: the node that averages; NULL: it is not this. */
+static const struct tt_gnode *find_variance(const struct tt_graph *g, int value)
 {
     const struct tt_gnode *mean = maker(g, value), *square;
 
-    if (!is(mean, "ReduceMean"))
-        return false;
+    if (!is(mean, "ReduceMean") && !is(mean, "GlobalAveragePool"))
+        return NULL;
     square = maker(g, mean->in[0]);
-    return is(square, "Pow") || (is(square, "Mul") && square->in[0] == square->in[1]);
+    return is(square, "Pow") || (is(square, "Mul") && square->in[0] == square->in[1]) ? mean : NULL;
 }
 
 /* sqrt(variance + epsilon) */
-static bool is_deviation(const struct tt_graph *g, int value)
+static const struct tt_gnode *find_deviation(const struct tt_graph *g, int value)
 {
-    const struct tt_gnode *root = maker(g, value),
+    const struct tt_gnode *root = maker(g, value), *mean,
                           *sum = is(root, "Sqrt") ? maker(g, root->in[0]) : NULL;
 
-    return is(sum, "Add") && (is_variance(g, sum->in[0]) || is_variance(g, sum->in[1]));
+    if (!is(sum, "Add"))
+        return NULL;
+    mean = find_variance(g, sum->in[0]);
+    return mean ? mean : find_variance(g, sum->in[1]);
 }
 
 /* 1 / deviation */
-static bool is_scale(const struct tt_graph *g, int value)
+static const struct tt_gnode *find_scale(const struct tt_graph *g, int value)
 {
     const struct tt_gnode *n = maker(g, value);
 
-    return (is(n, "Reciprocal") && is_deviation(g, n->in[0])) ||
-           (is(n, "Div") && is_weight(g, n->in[0]) && is_deviation(g, n->in[1]));
+    if (is(n, "Reciprocal"))
+        return find_deviation(g, n->in[0]);
+    return is(n, "Div") && is_weight(g, n->in[0]) ? find_deviation(g, n->in[1]) : NULL;
+}
+
+static bool is_deviation(const struct tt_graph *g, int value)
+{
+    return find_deviation(g, value) != NULL;
+}
+
+static bool is_scale(const struct tt_graph *g, int value)
+{
+    return find_scale(g, value) != NULL;
+}
+
+/* Of a weight of what that node averages the squares of.  Groups have their own means, and so a
+ * weight that varies along a dimension that is not averaged is of groups. */
+static enum tt_kind kind_of_mean(const struct tt_graph *g, const struct tt_gnode *mean, int weight)
+{
+    const struct tt_value *w = &g->values[weight];
+
+    for (int i = 0; is(mean, "ReduceMean") && w->ndim > 1 && i < w->ndim; i++)
+        if (w->dim[i] > 1 && !tt_reduces(mean->attr, w->ndim, i))
+            return TT_KIND_GN;
+    return TT_KIND_LN;
 }
 
 /* (x - mean) / deviation, or x / deviation, as divided or multiplied. */
@@ -164,6 +192,22 @@ static bool is_shift(const struct tt_graph *g, int value)
            (is(maker(g, n->in[0]), "ReduceMean") || is(maker(g, n->in[1]), "ReduceMean"));
 }
 
+/* As Keras writes it: y = x * s + (-mean * s + bias) with s = 1 / deviation * weight.  -mean * s:
+ * the node that averages squares; NULL: it is not this. */
+static const struct tt_gnode *find_shift(const struct tt_graph *g, int value)
+{
+    const struct tt_gnode *n = maker(g, value), *s, *mean;
+
+    for (int k = 0; is(n, "Mul") && k < 2; k++) {
+        s = maker(g, n->in[1 - k]);
+        if (!is(maker(g, n->in[k]), "Neg") || !is(s, "Mul"))
+            continue;
+        mean = find_scale(g, s->in[0]);
+        return mean ? mean : find_scale(g, s->in[1]);
+    }
+    return NULL;
+}
+
 static bool is_product(const struct tt_graph *g, int value)
 {
     const struct tt_gnode *n = maker(g, value);
@@ -173,24 +217,37 @@ static bool is_product(const struct tt_graph *g, int value)
 
 /* ---- roles -------------------------------------------------------------------------- */
 
+/* Of one dimension, whatever others of 1 are before it. */
+static bool is_list(const struct tt_value *v)
+{
+    for (int i = 0; i < v->ndim - 1; i++)
+        if (v->dim[i] != 1)
+            return false;
+    return true;
+}
+
 /* Of a weight that is added, subtracted or multiplied. */
 static struct tt_role arithmetic(const struct tt_graph *g, const struct tt_gnode *n, int operand,
                                  int weight)
 {
     int with = n->nin == 2 ? n->in[1 - operand] : -1;
+    const struct tt_gnode *mean = NULL;
     struct tt_role role = other;
 
     if (!g->values[weight].ndim || with < 0)
         return other; // a number is no parameter
     if (is(n, "Mul")) {
-        role.kind = is_scale(g, with) ? TT_KIND_LN : normal(g, with);
+        mean = find_scale(g, with);
+        role.kind = mean ? kind_of_mean(g, mean, weight) : normal(g, with);
         role.member = TT_MEMBER_WEIGHT;
     } else if (is(n, "Add") && is_product(g, with)) {
         role = (struct tt_role){TT_KIND_LINEAR, TT_MEMBER_BIAS};
-        if (g->values[weight].ndim != 1)
+        if (!is_list(&g->values[weight]))
             role.kind = TT_KIND_OTHER; // a table of positions
     } else if (is(n, "Add")) {
-        role = (struct tt_role){scaled(g, with), TT_MEMBER_BIAS};
+        mean = find_shift(g, with);
+        role = (struct tt_role){mean ? kind_of_mean(g, mean, weight) : scaled(g, with),
+                                TT_MEMBER_BIAS};
     } else if (is(n, "Sub") && !operand && is_shift(g, with)) {
         role = (struct tt_role){TT_KIND_LN, TT_MEMBER_BIAS};
     }

@@ -21,6 +21,9 @@ bool tt_softmax_is_row(const void *attr, int n, const int64_t *dim);
  * n, and give the normalised ones? */
 bool tt_layernorm_is_within(const void *attr, int n, int first);
 
+/* Does a reduction of that attr reduce that one of n dimensions? */
+bool tt_reduces(const void *attr, int n, int axis);
+
 /* Does a Gather of that attr take elements along that one of n dimensions? */
 bool tt_gather_is_along(const void *attr, int n, int axis);
 

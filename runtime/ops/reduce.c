@@ -7,6 +7,7 @@
 
 #include "runtime/fmath.h"
 #include "runtime/ops/broadcast.h"
+#include "runtime/ops/patterns.h"
 
 struct attr {
     bool keep, none; // none: without axes nothing is reduced, else all are
@@ -33,6 +34,16 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
             return tt_fail(err, TT_EUNSUPPORTED, "an axis depends on the batch");
     }
     return TT_OK;
+}
+
+bool tt_reduces(const void *attr, int n, int axis)
+{
+    const struct attr *t = (const struct attr *)attr;
+
+    for (int i = 0; i < t->n; i++)
+        if (t->axis[i] == axis || t->axis[i] + n == axis)
+            return true;
+    return !t->n && !t->none;
 }
 
 /* Which axes are reduced.  shape() has checked them. */

@@ -119,6 +119,56 @@ def probabilities():
          save_answer=False)
 
 
+def keras_norm(i, o, axes, name, w="weight", b="bias", deviation=None, negated=None, **kw):
+    """x * s + (bias - mean * s) with s = weight / deviation; axes None: as a GlobalAveragePool."""
+    p = name + "."
+    mean = lambda i, o: (node("GlobalAveragePool", [i], [o], o) if axes is None else
+                         node("ReduceMean", [i], [o], o, axes=axes))
+    return [mean(i, p + "mean"), node("Neg", [negated or p + "mean"], [p + "neg"], p + "neg"),
+            node("Sub", [i, p + "mean"], [p + "d"], p + "d"),
+            node("Mul", [p + "d", p + "d"], [p + "sq"], p + "sq"), mean(p + "sq", p + "var"),
+            node("Add", [p + "var", "eps"], [p + "e"], p + "e"),
+            node("Sqrt", [p + "e"], [p + "root"], p + "root"),
+            node("Reciprocal", [deviation or p + "root"], [p + "r"], p + "r"),
+            node("Mul", [p + "r", p + w], [p + "s"], p + "s"),
+            node("Mul", [i, p + "s"], [p + "xs"], p + "xs"),
+            node("Mul", [p + "neg", p + "s"], [p + "ms"], p + "ms"),
+            node("Add", [p + "ms", p + b], [p + "b"], p + "b"),
+            node("Add", [p + "xs", p + "b"], [o], name)]
+
+
+def norm_weights(name, *shape):
+    return [weight(name + ".weight", *shape), weight(name + ".bias", *shape)]
+
+
+def keras():
+    eps = one("eps", 1e-3)
+    norms = [eps, *norm_weights("first", 1, 1, 6), *norm_weights("second", 6)]
+    line = node("Flatten", ["a2"], ["y"], "line")
+    rows("keras_norms", keras_norm("x", "a", None, "first") + keras_norm("a", "a2", [2], "second")
+         + [line], norms, shape=("n", 4, 6))
+    # the same, with a mean computed twice
+    twice = [node("ReduceMean", ["x"], ["x.mean"], "x.mean", axes=[-1]),
+             node("ReduceMean", ["a"], ["a.mean"], "a.mean", axes=[-1])]
+    rows("keras_norms_apart",
+         twice[:1] + keras_norm("x", "a", None, "first", negated="x.mean")
+         + twice[1:] + keras_norm("a", "a2", [2], "second", negated="a.mean") + [line], norms,
+         shape=("n", 4, 6))
+    # a group of three of six channels, which are last
+    rows("keras_groups",
+         [node("Reshape", ["x", "groups"], ["g"], "split"),
+          *keras_norm("g", "h", [1, 3], "norm"), node("Reshape", ["h", "flat"], ["y"], "join")],
+         [eps, ints("groups", [-1, 4, 2, 3]), ints("flat", [-1, 4, 6]),
+          *norm_weights("norm", 1, 1, 2, 3)], shape=("n", 4, 6))
+    # the mean is of another, the deviation is, the weight is one of rows, the mean is over rows
+    rows("keras_not",
+         keras_norm("x", "a", [2], "first") + keras_norm("a", "b", [2], "mean", negated="first.mean")
+         + keras_norm("b", "c", [2], "deviation", deviation="first.root")
+         + keras_norm("c", "d", [2], "rows") + keras_norm("d", "y", [1], "over"),
+         [eps, *norm_weights("first", 6), *norm_weights("mean", 6), *norm_weights("deviation", 6),
+          *norm_weights("rows", 4, 1), *norm_weights("over", 6)], shape=("n", 4, 6))
+
+
 def outputs():
     # a label by operators that are not supported, features, and the logits by their name
     rows("outputs_logits",
@@ -213,3 +263,4 @@ probabilities()
 outputs()
 classifiers()
 refused()
+keras()

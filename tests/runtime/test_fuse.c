@@ -181,7 +181,8 @@ static void gradients_are_those_of_the_parts(void **state)
         const char *name, *apart;
         int params;
     } cases[] = {{"class_token", "class_token_all", 6 * 2 + 6 + 1},
-                 {"guarded_some", "guarded_seen", 3 * 2}};
+                 {"guarded_some", "guarded_seen", 3 * 2},
+                 {"keras_norms", "keras_norms_apart", 4}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -211,11 +212,59 @@ static void attention_without_a_key_is_zero_where_the_model_says_so(void **state
     forget(&l);
 }
 
+static void count_members(const struct tt_model *m, enum tt_kind kind, int n[2])
+{
+    n[TT_MEMBER_WEIGHT] = n[TT_MEMBER_BIAS] = 0;
+    for (int k = 0; k < m->nparams; k++)
+        for (int member = 0; member < 2; member++)
+            n[member] += m->params[k].kind == kind && (int)m->params[k].member == member;
+}
+
+static void normalisations_as_keras_writes_them_are_known(void **state)
+{
+    static const struct {
+        const char *name;
+        enum tt_kind kind;
+        int params, nodes; // as many weights as biases; how many are LayerNormalization
+    } cases[] = {{"keras_norms", TT_KIND_LN, 2, 2},
+                 {"keras_norms_apart", TT_KIND_LN, 2, 0},
+                 {"keras_groups", TT_KIND_GN, 1, 0},
+                 {"keras_not", TT_KIND_LN, 4, 1}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tt_model *m = load(cases[i].name);
+        struct tt_program_spec spec = {.graph = &m->graph,
+                                       .limit = BATCH,
+                                       .outputs = m->graph.outputs,
+                                       .noutputs = 1,
+                                       .loss = -1};
+        struct tt_program *p;
+        struct tt_err err;
+        int n[2], nodes = 0;
+
+        for (int k = 0; k < m->graph.nnodes; k++)
+            nodes += !strcmp(m->graph.nodes[k].op->name, "LayerNormalization");
+        assert_int_equal(nodes, cases[i].nodes);
+        count_members(m, cases[i].kind, n);
+        assert_int_equal(n[TT_MEMBER_WEIGHT], cases[i].params);
+        assert_int_equal(n[TT_MEMBER_BIAS], cases[i].params);
+        if (tt_program_new(&spec, &p, &err) != TT_OK)
+            fail_msg("%s: %s", cases[i].name, err.msg);
+        feed(p);
+        tt_program_forward(p);
+        assert_golden(tt_program_tensor(p, m->graph.outputs[0]), cases[i].name);
+        tt_program_free(p);
+        tt_model_free(m);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_that_nobody_asks_for_are_not_made),
         cmocka_unit_test(gradients_are_those_of_the_parts),
+        cmocka_unit_test(normalisations_as_keras_writes_them_are_known),
         cmocka_unit_test(attention_without_a_key_is_zero_where_the_model_says_so),
     };
 

@@ -137,6 +137,22 @@ static int linear_transposed(struct build *b)
     return APPLY(b, "Add", APPLY(b, "MatMul", b->x, APPLY(b, "Transpose", w)), bias);
 }
 
+/* As scikit-learn's perceptrons have it. */
+static int linear_row(struct build *b)
+{
+    int w = weight(b, "w", 2, 4, 4, numbers), bias = weight(b, "b", 2, 1, 4, numbers + 4);
+
+    return APPLY(b, "Add", APPLY(b, "MatMul", b->x, w), bias);
+}
+
+/* A product and a table of positions. */
+static int linear_table(struct build *b)
+{
+    int w = weight(b, "w", 2, 4, 4, numbers), table = weight(b, "table", 2, 3, 4, numbers + 4);
+
+    return APPLY(b, "Add", APPLY(b, "MatMul", b->x, w), table);
+}
+
 /* A product scaled by a list, and a table added to it, are no normalisation. */
 static int neither(struct build *b)
 {
@@ -160,6 +176,8 @@ static void weights_are_known_by_their_place(void **state)
         {gn_of_instances, TT_KIND_GN, TT_MEMBER_WEIGHT, TT_MEMBER_BIAS, 2},
         {in_native, TT_KIND_IN, TT_MEMBER_WEIGHT, TT_MEMBER_BIAS, 0},
         {linear_transposed, TT_KIND_LINEAR, TT_MEMBER_WEIGHT, TT_MEMBER_BIAS, 0},
+        {linear_row, TT_KIND_LINEAR, TT_MEMBER_WEIGHT, TT_MEMBER_BIAS, 0},
+        {linear_table, TT_KIND_LINEAR, TT_MEMBER_WEIGHT, TT_MEMBER_BIAS, 1},
         {neither, TT_KIND_OTHER, TT_MEMBER_OTHER, TT_MEMBER_OTHER, 0},
     };
 
