@@ -132,7 +132,8 @@ static void store_gradients(struct tt_program *p)
             if (!t->grad || t->gstore >= 0)
                 continue;
             last = t->wanted || t->node < 0 ? forever(p) : 2 * p->nnodes - 1 - t->node;
-            if (k == at && !n->n.add[k] && !out->wanted && same_order(&t->t, &out->t)) {
+            if (k == at && !n->n.add[k] && !out->wanted &&
+                (n->alias || same_order(&t->t, &out->t))) {
                 t->gstore = out->gstore;
                 n->galias = k == 0;
                 stretch(&p->slots[t->gstore], now, last);

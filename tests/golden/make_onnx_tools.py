@@ -169,6 +169,35 @@ def keras():
           *norm_weights("rows", 4, 1), *norm_weights("over", 6)], shape=("n", 4, 6))
 
 
+def turned():
+    """A network whose channels are last, and the same with them at 1."""
+    bn = [nh.from_array((1 + np.abs(some(4))).astype(np.float32), "bn.weight"),
+          weight("bn.bias", 4), weight("bn.mean", 4),
+          nh.from_array((1 + np.abs(some(4))).astype(np.float32), "bn.var")]
+    weights = [weight("conv1.weight", 4, 6, 3, 3), *bn, weight("conv2.weight", 5, 4, 1, 1),
+               weight("head.weight", 5, 3)]
+    conv = lambda i, w, o, k: node("Conv", [i, w + ".weight"], [o], w, kernel_shape=[k, k])
+    norm = node("BatchNormalization", ["c", "bn.weight", "bn.bias", "bn.mean", "bn.var"], ["b"], "bn")
+    turn = lambda i, o, perm: node("Transpose", [i], [o], o, perm=perm)
+    first, last = [0, 3, 1, 2], [0, 2, 3, 1]
+    scale = some(4)
+    act = lambda i, o: [node("Mul", [i, "scale"], [o + ".s"], o + ".s"),
+                        node("Sigmoid", [o + ".s"], [o + ".g"], o + ".g"),
+                        node("Mul", [i, o + ".g"], [o], o)]
+    rows("keras_turned",
+         [turn("x", "x1", first), conv("x1", "conv1", "c", 3), norm, turn("b", "bl", last),
+          *act("bl", "al"), turn("al", "a", first), conv("a", "conv2", "d", 1),
+          turn("d", "dl", last), node("ReduceMean", ["dl"], ["m"], "mean", axes=[1, 2], keepdims=0),
+          node("MatMul", ["m", "head.weight"], ["y"], "head")],
+         weights + [nh.from_array(scale, "scale")], shape=("n", 4, 5, 6))
+    rows("keras_turned_apart",
+         [turn("x", "x1", first), conv("x1", "conv1", "c", 3), norm, *act("b", "a"),
+          conv("a", "conv2", "d", 1),
+          node("ReduceMean", ["d"], ["m"], "mean", axes=[2, 3], keepdims=0),
+          node("MatMul", ["m", "head.weight"], ["y"], "head")],
+         weights + [nh.from_array(scale.reshape(4, 1, 1), "scale")], shape=("n", 4, 5, 6))
+
+
 def outputs():
     # a label by operators that are not supported, features, and the logits by their name
     rows("outputs_logits",
@@ -264,3 +293,4 @@ outputs()
 classifiers()
 refused()
 keras()
+turned()
