@@ -289,24 +289,38 @@ static enum tt_code fuse_affine(const struct tt_fusing *f, struct tt_gnode *node
 /* ---- Gelu: 0.5 x (1 + erf(x / sqrt(2))), its three factors in any order ------------------------
  */
 
-/* The x of 1 + erf(x / sqrt(2)); -1: it is not this. */
+/* The v of v / sqrt(2); -1: it is not this. */
+static int find_rooted(const struct tt_fusing *f, int value)
+{
+    const struct tt_gnode *in = tt_made_by(f, value, "Div");
+
+    if (in && is_number(f, in->in[1], sqrt(2)))
+        return in->in[0];
+    in = tt_made_by(f, value, "Mul");
+    for (int i = 0; in && i < 2; i++)
+        if (is_number(f, in->in[i], sqrt(.5)))
+            return in->in[1 - i];
+    return -1;
+}
+
+/* The x of 1 + erf(x / sqrt(2)), or of 1 - erf(-x / sqrt(2)), which is how TensorFlow has it; -1:
+ * it is not this. */
 static int find_erf(const struct tt_fusing *f, int value)
 {
-    const struct tt_gnode *sum = tt_made_by(f, value, "Add"), *erf, *in;
+    const struct tt_gnode *sum = tt_made_by(f, value, "Add"), *sub = tt_made_by(f, value, "Sub"),
+                          *erf, *neg;
 
+    if (sub) {
+        erf = is_number(f, sub->in[0], 1) ? tt_made_by(f, sub->in[1], "Erf") : NULL;
+        neg = erf ? tt_made_by(f, find_rooted(f, erf->in[0]), "Neg") : NULL;
+        return neg ? neg->in[0] : -1;
+    }
     if (!sum)
         return -1;
     erf = tt_made_by(f, sum->in[is_number(f, sum->in[0], 1)], "Erf");
     if (!erf || !is_number(f, sum->in[!is_number(f, sum->in[0], 1)], 1))
         return -1;
-    in = tt_made_by(f, erf->in[0], "Div");
-    if (in && is_number(f, in->in[1], sqrt(2)))
-        return in->in[0];
-    in = tt_made_by(f, erf->in[0], "Mul");
-    for (int i = 0; in && i < 2; i++)
-        if (is_number(f, in->in[i], sqrt(.5)))
-            return in->in[1 - i];
-    return -1;
+    return find_rooted(f, erf->in[0]);
 }
 
 static enum tt_code fuse_gelu(const struct tt_fusing *f, struct tt_gnode *node)

@@ -169,6 +169,21 @@ def keras():
           *norm_weights("rows", 4, 1), *norm_weights("over", 6)], shape=("n", 4, 6))
 
 
+def gelu():
+    """.5 x (1 - erf(-x / sqrt(2))), and the same with another sign or number."""
+    def one_gelu(i, o, negated=True, root=2 ** -.5):
+        return [node("Neg", [i], [o + ".n"], o + ".n"),
+                h.make_node("Constant", [], [o + ".c"], o + ".c", value_float=root),
+                node("Mul", [o + ".n" if negated else i, o + ".c"], [o + ".i"], o + ".i"),
+                node("Erf", [o + ".i"], [o + ".e"], o + ".e"),
+                node("Sub", ["one", o + ".e"], [o + ".q"], o + ".q"),
+                node("Mul", ["half", i], [o + ".h"], o + ".h"),
+                node("Mul", [o + ".h", o + ".q"], [o], o)]
+
+    rows("keras_gelu", one_gelu("x", "a") + one_gelu("a", "b", False) + one_gelu("b", "y", root=.5),
+         [one(), one("half", .5)])
+
+
 def turned():
     """A network whose channels are last, and the same with them at 1."""
     bn = [nh.from_array((1 + np.abs(some(4))).astype(np.float32), "bn.weight"),
@@ -294,3 +309,4 @@ classifiers()
 refused()
 keras()
 turned()
+gelu()
