@@ -219,7 +219,7 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     if (g->op->shape(&shaped, err) != TT_OK)
         return tt_fail_in(err, "node '%s' (%s)", g->name, g->op->name);
     choose_layouts(p, g->op, g->nin, in, &result);
-    turns = g->nin && only_turns(g, &p->tensors[in[0]].t, &turned);
+    turns = shaped.in[0] && only_turns(g, &p->tensors[in[0]].t, &turned);
     if (turns)
         result.layout = turned;
     n = add_node(p, g->op, g->name, g->attr);
