@@ -340,7 +340,7 @@ def parse():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument(
-        "--models", default=",".join(models.MODELS), help="of " + ", ".join(models.MODELS)
+        "--models", default=",".join(models.MODELS), help="of " + ", ".join(models.NETWORKS)
     )
     p.add_argument(
         "--batch", default=",".join(map(str, BATCHES)), help="sizes, with commas between"
@@ -365,8 +365,8 @@ def parse():
     args = p.parse_args()
     args.models, args.batch = args.models.split(","), [int(b) for b in args.batch.split(",")]
     for name in args.models:
-        if name not in models.MODELS:
-            p.error(f"no model '{name}', want some of {', '.join(models.MODELS)}")
+        if name not in models.NETWORKS:
+            p.error(f"no model '{name}', want some of {', '.join(models.NETWORKS)}")
     if min(args.batch) < 1 or args.rounds < 1 or args.threads < 1 or args.seconds <= 0:
         p.error("--batch, --rounds, --threads and --seconds want numbers above 0")
     if not os.access(args.ttad, os.X_OK):

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks of bench/compare.py, with seeded random weights, and their ONNX files.
 
+The first five are written out here; FAMILIES are classes of `transformers` in their own sizes, which
+is only needed where one of them is asked for.
+
 Scales and shifts of normalisations are drawn, too: fresh ones are all equal, and exporters merge
 equal initializers.  Running statistics are those of a batch of noise, so that activations keep
 their size through any depth."""
@@ -161,6 +164,23 @@ class Bert(nn.Module):
         return self.head(torch.tanh(self.pool(x[:, 0])))
 
 
+class Classifier(nn.Module):
+    """A classifier of `transformers` for images or tokens, in its own size, of which only the
+    logits are wanted."""
+
+    def __init__(self, name, **config):
+        super().__init__()
+        import transformers
+
+        config = getattr(transformers, f"{name}Config")(**config)
+        task = "Image" if hasattr(config, "num_channels") else "Sequence"
+        config.num_labels = 1000 if task == "Image" else 4
+        self.net = getattr(transformers, f"{name}For{task}Classification")(config)
+
+    def forward(self, x):
+        return self.net(x).logits
+
+
 #        name: how it is called, how it is made, the shape of a row, in tokens
 MODELS = {
     "resnet20": ("ResNet-20", lambda: ResNet(3), (3, 32, 32), 0),
@@ -169,12 +189,30 @@ MODELS = {
     "vit_small": ("ViT-small/16, 224", ViT, (3, 224, 224), 0),
     "bert_base": ("BERT-base, 128 tokens", Bert, (128,), 30522),
 }
-CONVOLUTIONAL = ("resnet20", "resnet56", "wrn28_10")
+IMAGE = (3, 224, 224)
+FAMILIES = {
+    "resnet50": ("ResNet-50", lambda: Classifier("ResNet"), IMAGE, 0),
+    "mobilenet_v1": ("MobileNetV1", lambda: Classifier("MobileNetV1"), IMAGE, 0),
+    "mobilenet_v2": ("MobileNetV2", lambda: Classifier("MobileNetV2"), IMAGE, 0),
+    "efficientnet_b0": (
+        "EfficientNet-B0",
+        lambda: Classifier("EfficientNet", width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280),
+        IMAGE,
+        0,
+    ),
+    "regnet": ("RegNet-Y", lambda: Classifier("RegNet"), IMAGE, 0),
+    "convnext": ("ConvNeXt-T", lambda: Classifier("ConvNext"), IMAGE, 0),
+    "swin": ("Swin-T", lambda: Classifier("Swin"), IMAGE, 0),
+    "deit": ("DeiT-B", lambda: Classifier("DeiT"), IMAGE, 0),
+    "distilbert": ("DistilBERT, 128 tokens", lambda: Classifier("DistilBert"), (128,), 30522),
+}
+NETWORKS = {**MODELS, **FAMILIES}
+CONVOLUTIONAL = ("resnet20", "resnet56", "wrn28_10", *list(FAMILIES)[:5])
 
 
 def rows_of(name, n, seed=0):
     """A batch of n rows: images of noise, or tokens."""
-    _, _, shape, words = MODELS[name]
+    _, _, shape, words = NETWORKS[name]
     draw = torch.Generator().manual_seed(seed)
     if words:
         return torch.randint(0, words, (n, *shape), generator=draw)
@@ -184,7 +222,7 @@ def rows_of(name, n, seed=0):
 def make(name):
     """The network, in eval(), always with the same weights."""
     torch.manual_seed(SEED)
-    net = MODELS[name][1]()
+    net = NETWORKS[name][1]()
     norms = [m for m in net.modules() if isinstance(m, NORMS)]
     with torch.no_grad():
         for m in net.modules():

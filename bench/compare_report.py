@@ -39,7 +39,7 @@ def table(head, rows):
 def step_row(cell):
     layout, theirs = torch_of(cell, "step")
     mine = figures(cell, "ttad", "step")
-    row = [models.MODELS[cell["model"]][0], str(cell["batch"])]
+    row = [models.NETWORKS[cell["model"]][0], str(cell["batch"])]
     if not theirs:
         return [*row, "-", "-", "-", "-", "-", "-"]
     row += [f"{ms(theirs['ms'])}{' (last)' if layout == 'channels_last' else ''}"]
@@ -59,7 +59,7 @@ def step_row(cell):
 def frozen_row(cell):
     layout, theirs = torch_of(cell, "frozen")
     ort, mine = figures(cell, "onnxruntime", "frozen"), figures(cell, "ttad", "frozen")
-    row = [models.MODELS[cell["model"]][0], str(cell["batch"])]
+    row = [models.NETWORKS[cell["model"]][0], str(cell["batch"])]
     row += [
         f"{ms(theirs['ms'])}{' (last)' if layout == 'channels_last' else ''}" if theirs else "-"
     ]
@@ -111,7 +111,7 @@ def notes(run):
         if "skipped" in cell:
             said.setdefault((cell["model"], cell["skipped"]), []).append(cell["batch"])
     return [
-        f"* {models.MODELS[m][0]}, batch {', '.join(map(str, b))}: `{why}`"
+        f"* {models.NETWORKS[m][0]}, batch {', '.join(map(str, b))}: `{why}`"
         for (m, why), b in said.items()
     ]
 
@@ -163,7 +163,7 @@ def report(run):
         parts.append(
             "Largest difference of a frozen pass's logits to PyTorch's, over the largest logit: "
             + "; ".join(
-                f"{models.MODELS[n][0]} ttad {d['ttad']:.1e}, ONNX Runtime {d['onnxruntime']:.1e}"
+                f"{models.NETWORKS[n][0]} ttad {d['ttad']:.1e}, ONNX Runtime {d['onnxruntime']:.1e}"
                 for n, d in run["same"].items()
                 if not isinstance(d["ttad"], str)
             )

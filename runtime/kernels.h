@@ -87,6 +87,8 @@ struct tt_kernels {
     void (*bn_grad_kept)(float *dx, const float *dy, const uint16_t *hat, const float *a,
                          const float *b, const float *d, int64_t period, int64_t n, bool add);
 
+    /* where x > y, or x is NaN: y = x, won = at; won NULL: only y */
+    void (*largest)(float *y, int32_t *won, const float *x, int32_t at, int64_t n);
     void (*relu)(float *y, const float *x, int64_t n);
     void (*relu_grad)(float *dx, const float *dy, const float *y, int64_t n, bool add);
     void (*sum2)(float *y, const float *a, const float *b, int64_t n); // y = a + b

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "runtime/kernels.h"
 #include "runtime/op.h"
 #include "runtime/ops/window.h"
 
@@ -68,62 +69,71 @@ static enum tt_code shape_max(struct tt_node *n, struct tt_err *err)
 {
     if (shape(n, err) != TT_OK)
         return err->code;
-    n->nsaved[0] = tt_len(n->out); // which pixel won, as int32
-    if (((const struct attr *)n->attr)->result)
+    /* Which pixel won, as int32: for backward, or to be the result. */
+    if (((const struct attr *)n->attr)->result) {
         n->out->dtype = TT_INTS;
+        n->nscratch = tt_len(n->out);
+    } else {
+        n->nsaved[0] = tt_len(n->out);
+    }
     return TT_OK;
 }
 
-/* One place of the window: the pixels that it sees, tap by tap. */
+/* One place of the window: the taps of each dimension that see a pixel, which tap is next, and its
+ * pixel; dimensions that the window lacks are in front, of one tap.  A window may be far larger
+ * than the operand, as where an exporter wrote "all of it" as some size. */
 struct place {
-    int64_t start[TT_MAXSPACE]; // first pixel, may be negative
-    int64_t taps, counted;      // of the window; pixels that an average divides by
+    int64_t first[TT_MAXSPACE], taps[TT_MAXSPACE], tap[TT_MAXSPACE], step[TT_MAXSPACE];
+    int64_t pixel, left; // taps that are left, this one too
+    int64_t counted;     // pixels that an average divides by
 };
+
+/* Taps k of n for which low <= start + k dilation < high: the first, and how many. */
+static int64_t taps_within(int64_t start, int64_t dilation, int64_t n, int64_t low, int64_t high,
+                           int64_t *first)
+{
+    int64_t end = start < high ? (high - start + dilation - 1) / dilation : 0;
+
+    *first = start < low ? (low - start + dilation - 1) / dilation : 0;
+    end = end < n ? end : n;
+    return end > *first ? end - *first : 0;
+}
 
 static struct place place_at(const struct tt_node *n, int64_t at)
 {
     const struct attr *p = (const struct attr *)n->attr;
     const struct tt_window *w = &p->window;
-    struct place v = {.taps = 1, .counted = 1};
+    struct place v = {.taps = {1, 1, 1}, .left = 1, .counted = 1};
+    int64_t stride = 1;
 
-    for (int i = w->n - 1; i >= 0; i--) {
-        int64_t size = n->in[0]->dim[2 + i], low = 0, high = size, in = 0, before, after;
+    for (int i = w->n - 1, k = TT_MAXSPACE - 1; i >= 0; i--, k--) {
+        int64_t size = n->in[0]->dim[2 + i], before, after, start, first, padded;
 
         (void)tt_window_places(w, i, w->kernel[i], size, &before, &after);
-        v.start[i] = at % n->out->dim[2 + i] * w->stride[i] - before;
+        start = at % n->out->dim[2 + i] * w->stride[i] - before;
         at /= n->out->dim[2 + i];
-        if (p->count_pad) {
-            low = -before;
-            high = size + after;
-        }
-        for (int64_t k = 0; k < w->kernel[i]; k++) {
-            int64_t q = v.start[i] + k * w->dilation[i];
-
-            in += q >= low && q < high;
-        }
-        v.counted *= in;
-        v.taps *= w->kernel[i];
+        v.taps[k] = taps_within(start, w->dilation[i], w->kernel[i], 0, size, &v.first[k]);
+        padded = taps_within(start, w->dilation[i], w->kernel[i], -before, size + after, &first);
+        v.counted *= p->count_pad ? padded : v.taps[k];
+        v.left *= v.taps[k];
+        v.step[k] = w->dilation[i] * stride;
+        v.pixel += (start + v.first[k] * w->dilation[i]) * stride;
+        stride *= size;
     }
     return v;
 }
 
-/* The pixel of tap k, or -1 in the padding. */
-static int64_t pixel(const struct tt_node *n, const struct place *v, int64_t k)
+/* To the next tap. */
+static void advance(struct place *v)
 {
-    const struct tt_window *w = &((const struct attr *)n->attr)->window;
-    int64_t at = 0, stride = 1;
-
-    for (int i = w->n - 1; i >= 0; i--) {
-        int64_t size = n->in[0]->dim[2 + i];
-        int64_t q = v->start[i] + k % w->kernel[i] * w->dilation[i];
-
-        if (q < 0 || q >= size)
-            return -1;
-        at += q * stride;
-        stride *= size;
-        k /= w->kernel[i];
+    v->left--;
+    for (int k = TT_MAXSPACE - 1; k >= 0; k--) {
+        v->pixel += v->step[k];
+        if (++v->tap[k] < v->taps[k])
+            return;
+        v->pixel -= v->step[k] * v->taps[k];
+        v->tap[k] = 0;
     }
-    return at;
 }
 
 #define BLOCK 32 // channels at least that a thread takes
@@ -163,29 +173,23 @@ static float index_of(const struct tt_node *n, const struct size *s, int64_t b, 
 static void forward_max(struct tt_node *n)
 {
     bool indices = ((const struct attr *)n->attr)->result == 1;
+    const struct tt_kernels *kernels = tt_kernels();
     struct size s = measure(n);
-    int32_t *won = (int32_t *)(void *)n->saved[0];
+    int32_t *won = (int32_t *)(void *)(indices ? n->scratch : n->saved[0]);
 
 #pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
     for (int64_t i = 0; i < s.N * s.Q; i++) {
-        struct place v = place_at(n, i % s.Q);
+        const float *x = n->in[0]->x + i / s.Q * s.P * s.C;
+        int32_t *w = won ? won + i * s.C : NULL;
         float *y = n->out->x + i * s.C;
-        int32_t *w = won + i * s.C;
-        bool first = true;
+        struct place v = place_at(n, i % s.Q);
 
-        for (int64_t k = 0; k < v.taps; k++) {
-            int64_t at = pixel(n, &v, k);
-            const float *x = n->in[0]->x + (i / s.Q * s.P + at) * s.C;
-
-            if (at < 0)
-                continue;
-            for (int64_t c = 0; c < s.C; c++)
-                if (first || x[c] > y[c] || isnan(x[c])) {
-                    y[c] = x[c];
-                    w[c] = (int32_t)at;
-                }
-            first = false;
-        }
+        for (int64_t c = 0; c < s.C; c++)
+            y[c] = v.left ? x[v.pixel * s.C + c] : -INFINITY; // nothing but padding
+        for (int64_t c = 0; w && c < s.C; c++)
+            w[c] = v.left ? (int32_t)v.pixel : 0;
+        for (advance(&v); v.left > 0; advance(&v))
+            kernels->largest(y, w, x + v.pixel * s.C, (int32_t)v.pixel, s.C);
         for (int64_t c = 0; indices && c < s.C; c++)
             y[c] = index_of(n, &s, i / s.Q, c, w[c]);
     }
@@ -220,6 +224,7 @@ const struct tt_op tt_op_maxpool = {
     .source = "ONNX MaxPool-12",
     .attr_size = sizeof(struct attr),
     .layout = TT_WANTS_LAST,
+    .saves_back = true,
     .read = read_attr,
     .shape = shape_max,
     .forward = forward_max,
@@ -229,11 +234,16 @@ const struct tt_op tt_op_maxpool = {
 /* ---- AveragePool and LpPool -------------------------------------------------------------------
  */
 
-/* y (+)= the tap's row, as the pool sums it */
-static void add_row(enum kind kind, float *y, const float *x, int64_t C, float scale, int64_t p)
+/* y += a tap's row, as the pool sums it */
+static void add_row(enum kind kind, float *y, const float *x, int64_t C, int64_t p)
 {
+    if (kind == AVERAGE) {
+        for (int64_t c = 0; c < C; c++)
+            y[c] += x[c];
+        return;
+    }
     for (int64_t c = 0; c < C; c++)
-        y[c] += kind == AVERAGE ? x[c] * scale : p == 2 ? x[c] * x[c] : powf(fabsf(x[c]), (float)p);
+        y[c] += p == 2 ? x[c] * x[c] : powf(fabsf(x[c]), (float)p);
 }
 
 static void forward_sum(struct tt_node *n, enum kind kind)
@@ -241,21 +251,18 @@ static void forward_sum(struct tt_node *n, enum kind kind)
     int64_t p = ((const struct attr *)n->attr)->p;
     struct size s = measure(n);
 
-#pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
+#pragma omp parallel for schedule(static) if (tt_len(n->in[0]) > 16384)
     for (int64_t i = 0; i < s.N * s.Q; i++) {
-        struct place v = place_at(n, i % s.Q);
+        const float *x = n->in[0]->x + i / s.Q * s.P * s.C;
         float *y = n->out->x + i * s.C;
+        struct place v = place_at(n, i % s.Q);
+        float scale = v.counted ? 1 / (float)v.counted : 0;
 
         memset(y, 0, sizeof *y * (size_t)s.C);
-        for (int64_t k = 0; k < v.taps; k++) {
-            int64_t at = pixel(n, &v, k);
-
-            if (at >= 0)
-                add_row(kind, y, n->in[0]->x + (i / s.Q * s.P + at) * s.C, s.C,
-                        1 / (float)v.counted, p);
-        }
-        for (int64_t c = 0; kind == LP && c < s.C; c++)
-            y[c] = powf(y[c], 1 / (float)p);
+        for (; v.left > 0; advance(&v))
+            add_row(kind, y, x + v.pixel * s.C, s.C, p);
+        for (int64_t c = 0; c < s.C; c++)
+            y[c] = kind == LP ? powf(y[c], 1 / (float)p) : y[c] * scale;
     }
 }
 
@@ -274,22 +281,24 @@ static void backward_sum(struct tt_node *n, enum kind kind)
 
     if (!n->add[0])
         memset(n->in[0]->g, 0, sizeof(float) * (size_t)tt_len(n->in[0]));
-#pragma omp parallel for schedule(static) if (tt_len(n->out) > 16384)
+#pragma omp parallel for schedule(static) if (tt_len(n->in[0]) > 16384)
     for (int64_t t = 0; t < s.N * s.blocks; t++) {
         int64_t b = t / s.blocks, part = t % s.blocks;
         int64_t first = s.C * part / s.blocks, last = s.C * (part + 1) / s.blocks;
 
         for (int64_t i = b * s.Q; i < (b + 1) * s.Q; i++) {
-            struct place v = place_at(n, i % s.Q);
             const float *dy = n->out->g + i * s.C, *y = n->out->x + i * s.C;
+            struct place v = place_at(n, i % s.Q);
+            float scale = 1 / (float)v.counted;
 
-            for (int64_t k = 0; k < v.taps; k++) {
-                int64_t at = pixel(n, &v, k), row = (b * s.P + at) * s.C;
-                const float *x = n->in[0]->x + row;
-                float *dx = n->in[0]->g + row, scale = 1 / (float)v.counted;
+            for (; v.left > 0; advance(&v)) {
+                const float *x = n->in[0]->x + (b * s.P + v.pixel) * s.C;
+                float *dx = n->in[0]->g + (b * s.P + v.pixel) * s.C;
 
-                for (int64_t c = first; at >= 0 && c < last; c++)
-                    dx[c] += dy[c] * (kind == AVERAGE ? scale : slope(x[c], y[c], p));
+                for (int64_t c = first; kind == AVERAGE && c < last; c++)
+                    dx[c] += dy[c] * scale;
+                for (int64_t c = first; kind == LP && c < last; c++)
+                    dx[c] += dy[c] * slope(x[c], y[c], p);
             }
         }
     }

@@ -336,6 +336,35 @@ static void relu_lets_nan_through(void **state)
     }
 }
 
+static void the_largest_is_the_first_of_equals_or_nan(void **state)
+{
+    enum { N = 21 };
+
+    (void)state;
+    for (const struct tt_kernels *const *k = tt_kernels_all(); *k; k++)
+        for (int indices = 0; indices < 2; indices++) {
+            float y[N], x[N];
+            int32_t won[N];
+
+            for (int i = 0; i < N; i++) {
+                y[i] = draw(i);
+                x[i] = i % 3 ? draw(i) + (float)(i % 3) - 1.5f : draw(i);
+                won[i] = 4;
+            }
+            y[2] = x[18] = x[20] = NAN;
+            (*k)->largest(y, indices ? won : NULL, x, 7, N);
+            for (int i = 0; i < N; i++) {
+                bool more = i % 3 == 2 || i == 18;
+
+                if (i == 2 || i == 18 || i == 20)
+                    assert_true(isnan(y[i]));
+                else
+                    assert_true(y[i] == (more ? x[i] : draw(i)));
+                assert_int_equal(won[i], indices && more && i != 2 ? 7 : 4);
+            }
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +375,7 @@ int main(void)
         cmocka_unit_test(tiles_of_a_row_go_there_and_back),
         cmocka_unit_test(statistics_are_the_same_on_every_processor),
         cmocka_unit_test(backward_from_halves_is_that_from_their_numbers),
+        cmocka_unit_test(the_largest_is_the_first_of_equals_or_nan),
         cmocka_unit_test(relu_lets_nan_through),
     };
 

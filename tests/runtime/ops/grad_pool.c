@@ -3,7 +3,8 @@
 
 static const int64_t k3[] = {3}, two[] = {2}, pads2[] = {1, 2}, k222[] = {2, 2, 2}, k32[] = {3, 2},
                      s21[] = {2, 1}, s23[] = {2, 3}, d21[] = {2, 1}, pads4[] = {1, 0, 2, 1},
-                     pads6[] = {0, 1, 0, 1, 0, 1}, extra[] = {1, 2}, sizes[] = {9, 10};
+                     pads6[] = {0, 1, 0, 1, 0, 1}, extra[] = {1, 2}, sizes[] = {9, 10},
+                     k9999[] = {4000, 3000}, pads9[] = {3999, 1, 3999, 2998};
 
 const struct gradcase tt_grad_pool[] = {
     {"MaxPool",
@@ -33,6 +34,24 @@ const struct gradcase tt_grad_pool[] = {
      1,
      {{3, 2, 3, 2}},
      {AINTS("kernel_shape", k3), AINTS("strides", k3), AINT("ceil_mode", 1)}},
+    {"AveragePool",
+     "a window far larger than the input, padding counted",
+     1,
+     {{4, 2, 3, 3, 2}},
+     {AINTS("kernel_shape", k9999), AINTS("pads", pads9), AINT("count_include_pad", 1),
+      AINT("ceil_mode", 1)}},
+    {"MaxPool",
+     "a window far larger than the input",
+     1,
+     {{4, 2, 3, 3, 2}},
+     {AINTS("kernel_shape", k9999), AINTS("pads", pads9)},
+     .values = {SPREAD}},
+    {"LpPool",
+     "a window far larger than the input, dilated",
+     1,
+     {{4, 2, 3, 3, 2}},
+     {AINTS("kernel_shape", k9999), AINTS("pads", pads9), AINTS("dilations", s21)},
+     .values = {NONZERO}},
     {"LpPool",
      "p 3",
      1,
