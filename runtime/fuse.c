@@ -344,7 +344,7 @@ static enum tt_code fuse_gelu(const struct tt_fusing *f, struct tt_gnode *node)
     return TT_OK;
 }
 
-/* ---- Reshape to the shape that there is, which exporters write behind attention ----------------
+/* ---- Reshape to the shape that there is, which exporters write behind attention; Pad of nothing
  */
 
 /* Who uses such a value uses what it is of; an output stays a node's own. */
@@ -361,8 +361,9 @@ static enum tt_code skip_copies(const struct tt_fusing *f)
 
         for (int k = 0; k < n->nin; k++)
             n->in[k] = n->in[k] < 0 ? -1 : is[n->in[k]];
-        if (!strcmp(n->op->name, "Reshape") &&
-            tt_probe_same(&f->probes[n->in[0]], &f->probes[n->out]))
+        if ((!strcmp(n->op->name, "Reshape") &&
+             tt_probe_same(&f->probes[n->in[0]], &f->probes[n->out])) ||
+            tt_fuse_pads_nothing(f, n))
             is[n->out] = n->in[0];
     }
     return TT_OK;
@@ -386,7 +387,7 @@ enum tt_code tt_fuse(struct tt_graph *g, const struct tt_probe *probes, struct t
         if (mul && !strcmp(node->op->name, "Mul") && fuse_gelu(&f, node) != TT_OK)
             return err->code;
     }
-    if (tt_fuse_encoder(&f) != TT_OK)
+    if (tt_fuse_image(&f) != TT_OK || tt_fuse_encoder(&f) != TT_OK)
         return err->code;
     return tt_fuse_rows(&f);
 }

@@ -30,6 +30,12 @@ TT_MUST_CHECK enum tt_code tt_fuse_become(const struct tt_fusing *f, struct tt_g
                                           const struct tt_op *op, int nin, const int *in,
                                           struct tt_attr *list, int nattrs);
 
+/* Whether a node is a Pad that adds nothing. */
+bool tt_fuse_pads_nothing(const struct tt_fusing *f, const struct tt_gnode *n);
+
+/* The parts of convolutional networks: Conv with the Pad before it, tt.Swish. */
+TT_MUST_CHECK enum tt_code tt_fuse_image(const struct tt_fusing *f);
+
 /* The parts of an encoder: tt.Attention, tt.Linear, tt.LinearSum. */
 TT_MUST_CHECK enum tt_code tt_fuse_encoder(const struct tt_fusing *f);
 

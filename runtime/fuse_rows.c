@@ -68,7 +68,8 @@ static bool is(const struct tt_gnode *n, const char *op)
 /* The operands whose rows are those of the result, one by one; 0: it does not work row by row. */
 static unsigned row_by_row(const struct rows *r, const struct tt_gnode *n)
 {
-    static const char *const each[] = {"Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "HardSwish"};
+    static const char *const each[] = {"Gelu",    "tt.Swish", "Relu",     "Tanh",
+                                       "Sigmoid", "Erf",      "HardSwish"};
     const struct tt_probe *in = n->in[0] < 0 ? NULL : &r->f->probes[n->in[0]];
 
     if (!in || in->ndim <= AXIS + 1 || r->f->g->values[n->out].data)

@@ -43,6 +43,8 @@ struct tt_unary_row {
     /* dx = dy f'(x); dx may be dy; NULL: 0 */
     void (*slope)(float *dx, const float *dy, const float *x, const float *y, int64_t n, float a,
                   float b);
+    /* y = f(x) and slope = f'(x), which overlaps neither; NULL: no operator keeps slopes */
+    void (*both)(float *y, float *slope, const float *x, int64_t n);
 };
 
 /* a[i sa], b[i sb]: a stride of 0 repeats one number. */

@@ -2,6 +2,7 @@
 #include "runtime/ops/conv_geometry.h"
 
 #include "runtime/kernels.h"
+#include "runtime/ops/patterns.h"
 #include "runtime/ops/winograd.h"
 
 #define MARKS 16 // floats
@@ -50,6 +51,26 @@ void tt_conv_measure(const struct tt_node *n, struct tt_conv *g)
         g->packed = n->way & TT_PASSING ? 0 : g->transformed;
         g->packed_back = n->way & TT_PASSING_BACK ? 0 : g->transformed;
     }
+}
+
+const void *tt_conv_padded(const void *attr, int n, const int64_t *before, const int64_t *after,
+                           struct tt_arena *arena)
+{
+    const struct tt_conv_attr *from = (const struct tt_conv_attr *)attr;
+    struct tt_conv_attr *to;
+
+    if (from->window.auto_pad != TT_PAD_GIVEN)
+        return NULL;
+    to = TT_NEW(arena, 1, struct tt_conv_attr);
+    if (!to)
+        return NULL;
+    *to = *from;
+    to->window = tt_window_of(&from->window, n);
+    for (int i = 0; i < n; i++) {
+        to->window.pad[i] += before[i];
+        to->window.pad[n + i] += after[i];
+    }
+    return to;
 }
 
 /* Winograd's transformed weights are four times the kernel, for each direction.  They are kept

@@ -12,7 +12,6 @@
 #include "runtime/ops/product.h"
 #include "runtime/ops/window.h"
 
-#define LARGEST 4096
 
 struct attr {
     struct tt_window window;
@@ -49,7 +48,7 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
         read_list(a, "output_shape", &t->nsizes, t->sizes, err))
         return err->code;
     for (int i = 0; i < t->nextra; i++)
-        if (t->extra[i] > LARGEST)
+        if (t->extra[i] > TT_WINDOW_LARGEST)
             return tt_fail(err, TT_ERANGE, "output_padding is %lld", (long long)t->extra[i]);
     return t->group > 0 ? TT_OK
                         : tt_fail(err, TT_ERANGE, "attribute 'group' is %lld", (long long)t->group);

@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "runtime/op.h"
+#include "runtime/ops/patterns.h"
 #include "runtime/ops/resample.h"
 #include "runtime/strided.h"
 
@@ -64,18 +65,35 @@ static enum tt_code read_pad(struct tt_attrs *a, void *attr, struct tt_err *err)
     return read_axes(a, p, err);
 }
 
-/* What is added before and behind dimension i. */
-static void sides(const struct tt_node *n, int i, int64_t *before, int64_t *after)
+/* What is added before and behind dimension i of ndim. */
+static void sides_of(const struct pad *p, int ndim, int i, int64_t *before, int64_t *after)
 {
-    const struct pad *p = (const struct pad *)n->attr;
-
     *before = p->naxes ? 0 : p->before[i];
     *after = p->naxes ? 0 : p->after[i];
     for (int k = 0; k < p->naxes; k++)
-        if (p->axes[k] == i || p->axes[k] + n->in[0]->ndim == i) {
+        if (p->axes[k] == i || p->axes[k] + ndim == i) {
             *before = p->before[k];
             *after = p->after[k];
         }
+}
+
+static void sides(const struct tt_node *n, int i, int64_t *before, int64_t *after)
+{
+    sides_of((const struct pad *)n->attr, n->in[0]->ndim, i, before, after);
+}
+
+bool tt_pads_with_zeros(const void *attr, int n, int64_t *before, int64_t *after)
+{
+    const struct pad *p = (const struct pad *)attr;
+
+    if (p->mode != CONSTANT || p->value != 0)
+        return false;
+    for (int i = 0; i < n; i++) {
+        sides_of(p, n, i, &before[i], &after[i]);
+        if (before[i] < 0 || after[i] < 0)
+            return false;
+    }
+    return true;
 }
 
 /* Which element of size of the operand the result's at is, counted from the operand's first. */

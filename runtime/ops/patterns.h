@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/arena.h"
+
 /* What recognising patterns (runtime/fuse.h) asks of nodes. */
 
 /* Does a Transpose of that attr put dimension perm[i] at i < n? */
@@ -26,5 +28,14 @@ bool tt_reduces(const void *attr, int n, int axis);
 
 /* Does a Gather of that attr take elements along that one of n dimensions? */
 bool tt_gather_is_along(const void *attr, int n, int axis);
+
+/* Does a Pad of that attr put zeros around n dimensions, operand 2 not being looked at, and take
+ * nothing away?  How many go to before and after. */
+bool tt_pads_with_zeros(const void *attr, int n, int64_t *before, int64_t *after);
+
+/* The attr of a Conv that pads its space of n dimensions by so much more than that of *attr, in
+ * arena; NULL: its padding follows from its operand's size, or there is no memory. */
+const void *tt_conv_padded(const void *attr, int n, const int64_t *before, const int64_t *after,
+                           struct tt_arena *arena);
 
 #endif

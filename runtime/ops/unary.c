@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/half.h"
+#include "runtime/kernels.h"
 #include "runtime/op.h"
 #include "runtime/pointwise.h"
 
@@ -162,72 +163,93 @@ static enum tt_code read_gelu(struct tt_attrs *a, void *attr, struct tt_err *err
     return TT_OK;
 }
 
-/* saved[0]: x in half the memory (runtime/half.h), unless the node is exact */
-static enum tt_code shape_gelu(struct tt_node *n, struct tt_err *err)
+static enum tt_code read_swish(struct tt_attrs *a, void *attr, struct tt_err *err)
+{
+    (void)a;
+    (void)err;
+    *(struct attr *)attr = (struct attr){.row = TT_UNARY_swish};
+    return TT_OK;
+}
+
+/* saved[0]: the slopes, made together with the result, in half the memory (runtime/half.h), unless
+ * the node is exact */
+static enum tt_code shape_kept(struct tt_node *n, struct tt_err *err)
 {
     n->nsaved[0] = n->exact ? 0 : TT_HALF_FLOATS(tt_len(n->in[0]));
     return shape_same(n, err);
 }
 
-static uint16_t *kept_x(const struct tt_node *n)
+static uint16_t *kept_slopes(const struct tt_node *n)
 {
     return (uint16_t *)(void *)n->saved[0];
 }
 
-static void forward_gelu(struct tt_node *n)
-{
-    const struct tt_unary_row *r = &tt_pointwise()->unary[((const struct attr *)n->attr)->row];
-    int64_t len = tt_len(n->out);
-    bool keep = n->nsaved[0] && n->saved[0];
-
-#pragma omp parallel for schedule(static) if (len > 4 * PIECE)
-    for (int64_t i = 0; i < len; i += PIECE) {
-        int64_t m = len - i < PIECE ? len - i : PIECE;
-
-        if (keep) // before y, which may lie where x does
-            tt_half_of(kept_x(n) + i, n->in[0]->x + i, m);
-        r->y(n->out->x + i, n->in[0]->x + i, m, 0, 0);
-    }
-}
-
-static void backward_gelu(struct tt_node *n)
+static void forward_kept(struct tt_node *n)
 {
     const struct tt_unary_row *r = &tt_pointwise()->unary[((const struct attr *)n->attr)->row];
     int64_t len = tt_len(n->out);
 
+    if (!n->nsaved[0] || !n->saved[0]) {
+        forward_attr(n);
+        return;
+    }
 #pragma omp parallel for schedule(static) if (len > 4 * PIECE)
     for (int64_t i = 0; i < len; i += PIECE) {
         int64_t m = len - i < PIECE ? len - i : PIECE;
-        float x[PIECE];
+        float slope[PIECE];
 
-        if (n->nsaved[0])
-            tt_half_read(x, kept_x(n) + i, m);
-        backward_piece(n, r, n->nsaved[0] ? x : n->in[0]->x + i, i, m, 0, 0);
+        r->both(n->out->x + i, slope, n->in[0]->x + i, m);
+        tt_half_of(kept_slopes(n) + i, slope, m);
     }
 }
 
-static unsigned reads_gelu(const struct tt_node *n, const bool wants[TT_MAXIN])
+static void backward_kept(struct tt_node *n)
+{
+    int64_t len = tt_len(n->out);
+
+    if (!n->nsaved[0]) {
+        backward_attr(n);
+        return;
+    }
+#pragma omp parallel for schedule(static) if (len > 4 * PIECE)
+    for (int64_t i = 0; i < len; i += PIECE) {
+        int64_t m = len - i < PIECE ? len - i : PIECE;
+        const float *dy = n->out->g + i;
+        float *dx = n->in[0]->g + i, slope[PIECE];
+
+        tt_half_read(slope, kept_slopes(n) + i, m);
+        for (int64_t k = 0; k < m; k++)
+            slope[k] *= dy[k];
+        tt_kernels()->copy(dx, slope, m, n->add[0]);
+    }
+}
+
+static unsigned reads_kept(const struct tt_node *n, const bool wants[TT_MAXIN])
 {
     (void)wants;
     return n->exact ? TT_READS_IN(0) : 0;
 }
 
-const struct tt_op tt_op_gelu = {
-    .name = "Gelu",
-    .min_in = 1,
-    .max_in = 1,
-    .opset = 20,
-    .source = "Hendrycks and Gimpel 2016; ONNX Gelu-20",
-    .attr_size = sizeof(struct attr),
-    .layout = TT_FOLLOWS,
-    .inplace = true,
-    .saves_back = true,
-    .read = read_gelu,
-    .shape = shape_gelu,
-    .forward = forward_gelu,
-    .reads = reads_gelu,
-    .backward = backward_gelu,
-};
+#define WITH_SLOPES(id, name_, opset_, source_) \
+    const struct tt_op tt_op_##id = {           \
+        .name = name_,                          \
+        .min_in = 1,                            \
+        .max_in = 1,                            \
+        .opset = opset_,                        \
+        .source = source_,                      \
+        .attr_size = sizeof(struct attr),       \
+        .layout = TT_FOLLOWS,                   \
+        .inplace = true,                        \
+        .saves_back = true,                     \
+        .read = read_##id,                      \
+        .shape = shape_kept,                    \
+        .forward = forward_kept,                \
+        .reads = reads_kept,                    \
+        .backward = backward_kept,              \
+    };
+
+WITH_SLOPES(gelu, "Gelu", 20, "Hendrycks and Gimpel 2016; ONNX Gelu-20")
+WITH_SLOPES(swish, "tt.Swish", 0, "x sigmoid(x), Ramachandran et al. 2017")
 
 /* ---- Clip: its limits are attributes below opset 11, operands from there on ----------------- */
 

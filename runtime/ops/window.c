@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define LARGEST 4096 // of any of its numbers: what a hostile file may ask for
-
 static enum tt_code numbers(struct tt_attrs *a, const char *name, int want, int64_t def,
                             int64_t low, int64_t *to, struct tt_err *err)
 {
@@ -16,9 +14,9 @@ static enum tt_code numbers(struct tt_attrs *a, const char *name, int want, int6
                        (long long)n, want);
     for (int i = 0; i < want; i++) {
         to[i] = v ? v[i] : def;
-        if (to[i] < low || to[i] > LARGEST)
+        if (to[i] < low || to[i] > TT_WINDOW_LARGEST)
             return tt_fail(err, TT_ERANGE, "attribute '%s': %lld is outside [%lld, %d]", name,
-                           (long long)to[i], (long long)low, LARGEST);
+                           (long long)to[i], (long long)low, TT_WINDOW_LARGEST);
     }
     return TT_OK;
 }

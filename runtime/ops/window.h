@@ -5,7 +5,8 @@
 #include "base/err.h"
 #include "runtime/attr.h"
 
-#define TT_MAXSPACE 3 // spatial dimensions
+#define TT_MAXSPACE       3    // spatial dimensions
+#define TT_WINDOW_LARGEST 4096 // of any of its numbers: what a hostile file may ask for
 
 /* The window that Conv and the pools move over spatial dimensions, as ONNX describes it. */
 enum tt_auto_pad { TT_PAD_GIVEN, TT_PAD_UPPER, TT_PAD_LOWER };

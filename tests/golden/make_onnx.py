@@ -417,10 +417,44 @@ def good():
     save("many_operands", nodes, [x(shape=("n", 4))], [y()],
          [nh.from_array(np.float32([v]), k) for k, v in (("one", 0.5), ("low", 1.5))], opset=13)
 
+    # zeros around a convolution's operand, which it can add itself: of an axis, of none, of a kernel
+    # for each channel, at once with its own; what it cannot: other numbers, less than nothing,
+    # channels, and what it pads by itself.  And x times its sigmoid, either way round
+    own = np.random.default_rng(12)
+
+    def wide(name, *shape):
+        return nh.from_array((own.standard_normal(shape) * 0.3).astype(np.float32), name)
+
+    def pad(i, o, sizes, *more):
+        return h.make_node("Pad", [i, sizes, *more], [o], o)
+
+    def conv(i, o, kernel, **attrs):
+        return h.make_node("Conv", [i, kernel], [o], o, **attrs)
+
+    nodes = [pad("x", "p0", "two_sides"), conv("p0", "c0", "w0", strides=[2, 2]),
+             h.make_node("Sigmoid", ["c0"], ["g0"], "g0"),
+             h.make_node("Mul", ["c0", "g0"], ["s0"], "silu"),
+             pad("s0", "p1", "none"), pad("p1", "p2", "bottom", "zero", "axis"),
+             conv("p2", "c1", "w1", pads=[1, 1, 1, 1], group=4),
+             h.make_node("Sigmoid", ["c1"], ["g1"], "g1"),
+             h.make_node("Mul", ["g1", "c1"], ["s1"], "turned"),
+             pad("s1", "p3", "around", "half"), conv("p3", "c3", "w2"),
+             pad("c3", "p4", "less"), conv("p4", "c4", "w2", pads=[1, 1, 1, 1]),
+             pad("c4", "p5", "around"), conv("p5", "c5", "w2", auto_pad="SAME_UPPER"),
+             pad("c5", "p6", "channels"), conv("p6", "y", "w3")]
+    save("zeros_around", nodes, [x()], [y()],
+         [wide("w0", 4, 2, 3, 3), wide("w1", 4, 1, 3, 3), wide("w2", 4, 4, 3, 3),
+          wide("w3", 2, 5, 1, 1), ints("two_sides", [0, 0, 1, 2, 0, 0, 2, 0]),
+          ints("none", [0] * 8), ints("bottom", [0, 2]), ints("axis", [2]),
+          ints("around", [0, 0, 1, 1] * 2), ints("less", [0, 0, -1, 0, 0, 0, 0, 0]),
+          ints("channels", [0, 1, 0, 0, 0, 0, 0, 0]),
+          nh.from_array(np.float32(0), "zero"), nh.from_array(np.float32(.5), "half")], opset=18)
+
     for file in "tiny", "half", "double", "bfloat", "old", "arithmetic", "merged", "dead", \
             "numbers", "spread", "written_out", "encoder", "input_output", "many_operands", \
             "row_numbers", "guarded", "guarded_some", "guarded_seen", "class_token", \
-            "class_tokens", "class_token_last", "class_token_causal", "class_token_all":
+            "class_tokens", "class_token_last", "class_token_causal", "class_token_all", \
+            "zeros_around":
         answer(file)
     answer("fixed", (4,))
 

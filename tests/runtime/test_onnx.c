@@ -105,6 +105,10 @@ static void models_answer_as_another_runtime_does(void **state)
          "Sub Concat ",
          0,
          {1, 3}},
+        {"zeros_around",
+         "Conv tt.Swish Conv tt.Swish Pad Conv Pad Conv Pad Conv Pad Conv ",
+         5, // the half is one of them
+         {1, 3}},
         {"numbers", "Transpose Mul Mul Cast Add Cast MatMul ", 3, {1, 3}},
     };
 

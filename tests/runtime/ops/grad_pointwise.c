@@ -30,6 +30,8 @@ const struct gradcase tt_grad_pointwise[] = {
     {"Softsign", "", ANYWHERE},
     {"Gelu", "", ANYWHERE, .opset = 20},
     {"Gelu", "exact", ANYWHERE, .opset = 20, .exact = true},
+    {"tt.Swish", "", ANYWHERE},
+    {"tt.Swish", "exact", ANYWHERE, .exact = true},
     {"Gelu", "by tanh", ANYWHERE, {ASTR("approximate", "tanh")}, .opset = 20},
     {"Erf", "", ANYWHERE},
     {"Sign", "", ANYWHERE},
