@@ -6,8 +6,10 @@
  *
  *     build/release/bench/conv [-b BATCH,...] [-t THREADS,...] [-s SECONDS] [LAYER...]
  *
- * LAYER: the names that begin so; SECONDS are spent on each line.
+ * LAYER: the names that begin so, or channels in and out, height and width, kernel, stride, groups
+ * of another one: 16,96,112,1,1,1; SECONDS are spent on each line.
  */
+#include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -242,6 +244,14 @@ int main(int argc, char **argv)
            "chosen, ms");
     printf("%-18s %5s %7s %9s %9s %9s %9s %9s %9s\n", "layer", "batch", "threads", "forward",
            "back", "forward", "back", "forward", "back");
+    for (int i = optind; i < argc; i++) {
+        struct layer own = {.name = argv[i]};
+
+        if (sscanf(argv[i], "%" SCNd64 ",%" SCNd64 ",%" SCNd64 ",%" SCNd64 ",%" SCNd64 ",%" SCNd64,
+                   &own.C, &own.O, &own.H, &own.K, &own.stride, &own.groups) == 6)
+            for (int b = 0; b < nbatches; b++)
+                measure(&own, batches[b]);
+    }
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
         for (int b = 0; is_asked(&layers[i], argc - optind, argv + optind) && b < nbatches; b++)
             measure(&layers[i], batches[b]);

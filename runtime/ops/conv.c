@@ -210,6 +210,7 @@ void tt_conv_forward(struct tt_node *n, const struct tt_finish *finish)
             .pixels = g.OH[0] * g.OH[1],
             .taps = (int)g.taps,
             .run = g.groups == 1 && g.dilation[1] == 1 ? (int)g.K[1] : 1,
+            .dense = g.dense,
             .K = g.Cg,
             .N = g.Og,
             .offset = kept.table,

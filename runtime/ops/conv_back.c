@@ -91,6 +91,7 @@ static void run_phase(struct tt_node *n, const struct tt_conv *g, const int64_t 
             .pixels = pixels,
             .taps = nh * nw,
             .run = g->groups == 1 && g->dilation[1] == 1 ? nw : 1,
+            .dense = g->dense,
             .K = g->Og,
             .N = g->Cg,
             .offset = table,

@@ -39,6 +39,7 @@ void tt_conv_measure(const struct tt_node *n, struct tt_conv *g)
                   g->stride[0] == 1 && g->stride[1] == 1 && g->dilation[0] == 1 &&
                   g->dilation[1] == 1 && tt_winograd_fits(g->C, g->O, g->OH) &&
                   tt_winograd_fits(g->O, g->C, g->H);
+    g->dense = g->groups == 1 && g->taps == 1 && g->OH[0] == g->H[0] && g->OH[1] == g->H[1];
     g->depthwise = g->groups > 1 && g->Cg == 1 && g->Og == 1;
     if (g->winograd || g->depthwise) { // without tables, but for the weight's gradient
         g->table_back = g->places = 0;

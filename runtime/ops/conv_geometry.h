@@ -24,6 +24,7 @@ struct tt_conv {
     int64_t transformed;               // floats of Winograd's weights, kept or not
     int64_t places;                    // ints
     bool winograd, depthwise;
+    bool dense; // a kernel of one tap: pixel for pixel
 };
 
 /* What a node keeps, in this order; the last three only where backward has work. */

@@ -5,7 +5,10 @@
 
 #define POINTERS  4096 // of one group of tiles, on the stack
 #define MAX_TILES 64   // in a group: they share each panel while it is in the cache
-#define PATCHES   8192 // floats of pixels at an edge, beside their padding; on the stack
+#define LINE      16   // floats of a cache line
+#define DEEP      64 // floats of a pixel: shorter ones lie so close that the processor foresees them
+#define LARGE     131072 // floats that the second-level cache does not hold beside the rest
+#define PATCHES   8192   // floats of pixels at an edge, beside their padding; on the stack
 
 /* Runs of taps as the product has them: those that lie together are one of more depth. */
 struct runs {
@@ -51,9 +54,39 @@ static float *point(const struct runs *s, const float *x, int64_t pixel, const f
     return patches;
 }
 
+/* The rows that this thread takes next, which lie behind these: on their way to the second-level
+ * cache while tiles are made, so many lines for each. */
+struct ahead {
+    const float *x, *end;
+    int64_t each;
+};
+
+static struct ahead look_ahead(const struct runs *s, int64_t row, int64_t count)
+{
+    const struct tt_taps *p = s->p;
+    int64_t rows = p->images * p->pixels - row - count, tiles;
+    struct ahead a = {0};
+
+    if (!p->dense || p->K < DEEP || p->images * p->x_image < LARGE || rows <= 0)
+        return a;
+    rows = rows < count ? rows : count;
+    tiles = (count + s->k->mr - 1) / s->k->mr * ((p->N + TT_NR - 1) / TT_NR);
+    a.x = p->x + (row + count) * p->x_pixel;
+    a.end = a.x + rows * p->x_pixel;
+    a.each = (rows * p->x_pixel / LINE + tiles - 1) / tiles;
+    return a;
+}
+
+static void fetch(struct ahead *a)
+{
+    for (int64_t i = 0; i < a->each && a->x < a->end; i++, a->x += LINE)
+        __builtin_prefetch(a->x, 0, 2);
+}
+
 /* Rows [row, row + count) of the product; count fits the pointers. */
 static void run_tiles(const struct runs *s, int64_t row, int64_t count)
 {
+    struct ahead next = look_ahead(s, row, count);
     const struct tt_taps *p = s->p;
     const float *from[POINTERS];
     float *to[MAX_TILES * TT_MAX_MR], *c[TT_MAX_MR], patches[PATCHES], *free = patches;
@@ -91,6 +124,7 @@ static void run_tiles(const struct runs *s, int64_t row, int64_t count)
         for (int64_t i = 0; i < tiles; i++) {
             int64_t left = count - i * mr;
 
+            fetch(&next);
             for (int r = 0; r < mr; r++)
                 c[r] = to[i * mr + r] + j;
             s->k->tile(c, left < mr ? (int)left : mr, nr, from + i * row_runs, s->n, s->depth, b,

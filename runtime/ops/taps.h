@@ -12,6 +12,7 @@ struct tt_taps {
     int64_t images, pixels; // of each image
     int taps, run; // run taps each, which divides taps, lie together in memory, pixels of K floats
                    // one after another, where none is padding; 1: none do
+    bool dense;    // a pixel of the result is the same one of the operand, all of its channels
     int64_t K, N;  // of one group
     const int32_t *offset;    // [pixels][taps] where the pixel is in an image; -1: padding
     const int32_t *to;        // [pixels] which pixel of the result; NULL: the same
