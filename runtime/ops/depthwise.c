@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/ops/depthwise.h"
 
+#define WIDE  8      // neighbours at a time
+#define LINE  16     // floats of a cache line
+#define LARGE 500000 // floats that the second-level cache does not hold
+
 /* Rows and columns of what is written: place p, from[i] + p stride apart, reads p step[i] +
  * at[i][t] times the kernel's of[i][t], for all taps t that are inside.  at[i] rises or falls. */
 struct phase {
@@ -8,6 +12,7 @@ struct phase {
     const struct tt_kernels *k;
     int64_t in[2], out[2], from[2], apart[2], places[2]; // pixels
     int64_t step[2];
+    bool large; // what is read
     int taps[2];
     int64_t at[2][TT_DEPTHWISE_TAPS], of[2][TT_DEPTHWISE_TAPS];
 };
@@ -63,11 +68,26 @@ static bool slides(const struct phase *s)
            s->at[1][n - 1] == s->at[1][0] + n - 1;
 }
 
-/* Read by the next row: pixels of many streams, which the processor does not foresee. */
-static void fetch(const float *x, int64_t n)
+/* Pixels that the row behind row i of an image is the first to read, below places j.. of row i: on
+ * their way to the second-level cache.  They are of many streams, which the processor does not
+ * foresee.  Inlined, or GCC finds that it has no effect, and leaves the call out. */
+static inline __attribute__((always_inline)) void fetch(const struct phase *s, int64_t image,
+                                                        int64_t i, int64_t j)
 {
-    for (int64_t i = 0; i < n; i += 16)
-        __builtin_prefetch(x + i);
+    const struct tt_depthwise *d = s->d;
+    int64_t last = s->at[0][s->taps[0] - 1], first = s->at[0][0],
+            high = last > first ? last : first;
+    int64_t end = (j + WIDE) * s->step[1] < s->in[1] ? (j + WIDE) * s->step[1] : s->in[1];
+
+    for (int64_t k = 1; s->large && k <= s->step[0]; k++) {
+        int64_t row = i * s->step[0] + high + k;
+        const float *x = d->x + ((image * s->in[0] + row) * s->in[1] + j * s->step[1]) * d->C;
+
+        if (row < 0 || row >= s->in[0])
+            continue;
+        for (int64_t n = 0; n < (end - j * s->step[1]) * d->C; n += LINE)
+            __builtin_prefetch(x + n, 0, 2);
+    }
 }
 
 /* Row i of an image, eight pixels at a time, through rows of the kernel. */
@@ -75,8 +95,6 @@ static void slide(const struct phase *s, int64_t image, int64_t i, const int row
 {
     const struct tt_depthwise *d = s->d;
     int64_t h = s->from[0] + i * s->apart[0];
-    int64_t ahead =
-        i * s->step[0] + s->at[0][s->taps[0] - 1] + 1; // row of x: first read by the next
     struct tt_depthwise_row r = {.w = d->weights,
                                  .y_step = s->apart[1] * d->C,
                                  .x_step = d->C,
@@ -88,17 +106,15 @@ static void slide(const struct phase *s, int64_t image, int64_t i, const int row
         r.at[a] = (s->at[0][rows[0] + a] * s->in[1] + s->at[1][0]) * d->C;
         r.of[a] = (s->of[0][rows[0] + a] * d->K[1] + s->of[1][0]) * d->C;
     }
-    for (int64_t j = 0; j < s->places[1]; j += 8) {
+    for (int64_t j = 0; j < s->places[1]; j += WIDE) {
         int64_t first = -s->at[1][0] - j, end = first + s->in[1];
 
         r.x = d->x + ((image * s->in[0] + i * s->step[0]) * s->in[1] + j) * d->C;
         r.y = d->y + ((image * s->out[0] + h) * s->out[1] + s->from[1] + j * s->apart[1]) * d->C;
-        r.pixels = s->places[1] - j < 8 ? (int)(s->places[1] - j) : 8;
-        r.first = first < 0 ? 0 : first < 8 + r.cols ? (int)first : 8 + r.cols;
+        r.pixels = s->places[1] - j < WIDE ? (int)(s->places[1] - j) : WIDE;
+        r.first = first < 0 ? 0 : first < WIDE + r.cols ? (int)first : WIDE + r.cols;
         r.end = end < 0 ? 0 : end < r.pixels + r.cols - 1 ? (int)end : r.pixels + r.cols - 1;
-        if (ahead < s->in[0])
-            fetch(d->x + ((image * s->in[0] + ahead) * s->in[1] + j) * d->C,
-                  (s->in[1] - j < 8 ? s->in[1] - j : 8) * d->C);
+        fetch(s, image, i, j);
         s->k->depthwise_row(&r, d->C, &d->finish);
     }
 }
@@ -122,7 +138,10 @@ static void run_row(const struct phase *s, int64_t row)
             if (next[0] != cols[0] || next[1] != cols[1])
                 break;
         }
-        run_pixels(s, image, i, j, end - j, rows, cols);
+        for (int64_t at = j; at < end; at += WIDE) {
+            fetch(s, image, i, at);
+            run_pixels(s, image, i, at, end - at < WIDE ? end - at : WIDE, rows, cols);
+        }
     }
 }
 
@@ -179,7 +198,9 @@ static void set_back(struct phase *s, int i, int64_t from)
 
 void tt_depthwise_run(const struct tt_depthwise *d, bool back)
 {
-    struct phase s = {.d = d, .k = tt_kernels()};
+    const int64_t *read = back ? d->OH : d->H;
+    struct phase s = {
+        .d = d, .k = tt_kernels(), .large = d->images * read[0] * read[1] * d->C > LARGE};
 
     if (!back) {
         set_forward(&s, 0);
