@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "runtime/layers.h"
-#include "runtime/ops/patterns.h"
 
 static enum tt_code out_of_memory(struct tt_err *err)
 {
@@ -148,22 +147,6 @@ static int in_layout(struct tt_program *p, int t, enum tt_layout want)
     return made;
 }
 
-/* A Transpose of the channels to the end, or back: what lies channels last is row-major behind it,
- * and the other way round, and nothing has to move.  The result's layout then is in *ret. */
-static bool only_turns(const struct tt_gnode *g, const struct tt_tensor *x, enum tt_layout *ret)
-{
-    const int n = x->ndim;
-    int perm[TT_MAXDIM];
-
-    if (strcmp(g->op->name, "Transpose") != 0 || n < 3)
-        return false;
-    for (int i = 1; i < n; i++)
-        perm[i] = x->layout == TT_LAST ? (i == n - 1 ? 1 : i + 1) : (i == 1 ? n - 1 : i - 1);
-    perm[0] = 0;
-    *ret = x->layout == TT_LAST ? TT_PLAIN : TT_LAST;
-    return tt_transposes(g->attr, n, perm);
-}
-
 /* Layouts of operands and result by the operator's rule.  The result's shape is known. */
 static void choose_layouts(struct tt_program *p, const struct tt_op *op, int nin, int *in,
                            struct tt_tensor *out)
@@ -195,10 +178,8 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     const struct tt_gnode *g = &p->gnodes[index];
     struct tt_node shaped = {.op = g->op, .name = g->name, .attr = g->attr, .batch = p->limit};
     struct tt_tensor result = {.name = p->graph->values[g->out].name};
-    enum tt_layout turned;
-    int in[TT_MAXIN], out;
+    int in[TT_MAXIN], out, same;
     struct tt_pnode *n;
-    bool turns;
 
     shaped.nin = g->nin;
     shaped.exact = p->exact;
@@ -219,9 +200,9 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     if (g->op->shape(&shaped, err) != TT_OK)
         return tt_fail_in(err, "node '%s' (%s)", g->name, g->op->name);
     choose_layouts(p, g->op, g->nin, in, &result);
-    turns = shaped.in[0] && only_turns(g, &p->tensors[in[0]].t, &turned);
-    if (turns)
-        result.layout = turned;
+    same = g->op->same_order ? g->op->same_order(&shaped) : -1;
+    if (same >= 0)
+        result.layout = (enum tt_layout)same;
     n = add_node(p, g->op, g->name, g->attr);
     out = add_tensor(p, g->out, result.name);
     n->n = shaped;
@@ -230,7 +211,7 @@ static enum tt_code append(struct tt_program *p, int index, struct tt_err *err)
     p->of_value[g->out] = out;
     n->out = out;
     n->gnode = index;
-    n->alias = g->op->view || turns;
+    n->alias = g->op->view || same >= 0;
     memcpy(n->in, in, sizeof n->in);
     for (int i = 0; i < g->nin; i++)
         n->n.in[i] = in[i] < 0 ? NULL : &p->tensors[in[i]].t;

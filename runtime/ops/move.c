@@ -67,6 +67,30 @@ static enum tt_code shape_transpose(struct tt_node *n, struct tt_err *err)
     return TT_OK;
 }
 
+/* The dimension that lies i-th in memory, from the one with the largest stride on. */
+static int lies_at(enum tt_layout layout, int ndim, int i)
+{
+    if (layout == TT_PLAIN || i == 0)
+        return i;
+    return i == ndim - 1 ? 1 : i + 1;
+}
+
+static int order_of_transpose(const struct tt_node *n)
+{
+    int ndim = n->out->ndim;
+
+    for (int layout = TT_PLAIN; layout <= (ndim >= 3 ? TT_LAST : TT_PLAIN); layout++) {
+        bool same = true;
+
+        for (int i = 0; i < ndim; i++)
+            same = same && perm_at(n, lies_at((enum tt_layout)layout, ndim, i)) ==
+                               lies_at(n->in[0]->layout, ndim, i);
+        if (same)
+            return layout;
+    }
+    return -1;
+}
+
 /* The input's strides in the order of the result's dimensions. */
 static void permuted(const struct tt_node *n, int64_t sx[TT_MAXDIM])
 {
@@ -105,6 +129,7 @@ const struct tt_op tt_op_transpose = {
     .layout = TT_STRIDED,
     .read = read_transpose,
     .shape = shape_transpose,
+    .same_order = order_of_transpose,
     .forward = forward_transpose,
     .backward = backward_transpose,
 };

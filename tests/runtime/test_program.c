@@ -378,6 +378,105 @@ static void what_gains_a_dimension_is_not_overwritten_in_another_order(void **st
     tt_program_free(p);
 }
 
+static int transposed(struct tt_graph *g, const int64_t *perm, int in)
+{
+    const struct tt_op *op = tt_op_find("Transpose");
+    struct tt_attr list = {.name = "perm", .type = TT_AINTS, .n = 4, .ints = perm};
+    struct tt_attrs attrs = {.arena = &arena, .opset = 17, .nin = 1, .n = 1, .list = &list};
+    void *attr = tt_arena_alloc(&arena, 1, op->attr_size);
+    struct tt_err err;
+
+    assert_int_equal(op->read(&attrs, attr, &err), TT_OK);
+    return tt_graph_node(g, op, "turn", attr, 1, &in, "turn");
+}
+
+static void count_moves(void *ctx, const struct tt_node *node, bool backward)
+{
+    int *moves = (int *)ctx;
+
+    if (node)
+        moves[backward] +=
+            !strcmp(node->op->name, "Transpose") || !strcmp(node->op->name, "tt.Layout");
+}
+
+/* x + scale x by channels, which are made the last dimension and again the second, as ConvNeXt's
+ * blocks do, between convolutions that work channels last; `to` and back are the permutations. */
+static struct tt_program *scaled_channels(struct tt_graph *g, const int64_t *to,
+                                          const int64_t *back, int *x, int *scale, int *y, int *h)
+{
+    static const int64_t dim[] = {1, 3, 4, 5}, kernel[] = {3, 3, 1, 1}, channels[] = {3};
+    static const float eye[] = {1, 0, 0, 0, 1, 0, 0, 0, 1}, one[] = {1, 1, 1};
+    struct tt_program_spec spec = {.graph = g,
+                                   .limit = 1,
+                                   .outputs = y,
+                                   .noutputs = 1,
+                                   .wanted = scale,
+                                   .nwanted = 1,
+                                   .variable = scale,
+                                   .nvariable = 1};
+    struct tt_program *p;
+    struct tt_err err;
+    int in[2], pixels, sum[2];
+
+    tt_graph_init(g, &arena);
+    *x = in[0] = tt_graph_input(g, "x", 4, dim);
+    in[1] = tt_graph_weight(g, "w", 4, kernel, eye);
+    sum[0] = apply(g, "Conv", 2, in);
+    pixels = transposed(g, to, sum[0]);
+    *scale = tt_graph_weight(g, "scale", 1, channels, one);
+    in[0] = apply(g, "Mul", 2, (int[]){pixels, *scale});
+    sum[1] = transposed(g, back, in[0]);
+    in[0] = apply(g, "Add", 2, sum);
+    *y = apply(g, "Conv", 2, in);
+    in[0] = apply(g, "Flatten", 1, y);
+    *h = spec.loss = apply(g, "tt.Entropy", 1, in);
+    if (tt_program_new(&spec, &p, &err) != TT_OK)
+        fail_msg("%s", err.msg);
+    return p;
+}
+
+static void a_transpose_to_the_order_in_memory_moves_nothing(void **state)
+{
+    static const struct {
+        int64_t to[4], back[4];
+        int moves[2]; // operand and result are row-major: two, and one back
+    } cases[] = {{{0, 2, 3, 1}, {0, 3, 1, 2}, {2, 1}}, {{0, 3, 2, 1}, {0, 3, 2, 1}, {4, 2}}};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct tt_graph g;
+        int x, scale, y, h, moves[2] = {0};
+        struct tt_program *p = scaled_channels(&g, cases[i].to, cases[i].back, &x, &scale, &y, &h);
+        float own[3] = {0.5f, -2, 3}, d[3], unused[3];
+
+        for (int k = 0; k < 60; k++)
+            tt_program_tensor(p, x)->x[k] = (float)(k * k % 17) / 16;
+        tt_program_bind(p, scale, own, d);
+        tt_program_watch(p, count_moves, moves);
+        tt_program_forward(p);
+        for (int k = 0; k < 60; k++)
+            assert_close(tt_program_tensor(p, y)->x[k],
+                         (float)(k * k % 17) / 16 * (1 + own[k / 20]), 0, 1e-6);
+        tt_program_backward(p);
+
+        assert_true(moves[0] == cases[i].moves[0] && moves[1] == cases[i].moves[1]);
+        tt_program_watch(p, NULL, NULL);
+        tt_program_bind(p, scale, own, unused);
+        for (int k = 0; k < 3; k++) {
+            double at[2];
+
+            for (int side = 0; side < 2; side++) {
+                own[k] += side ? -0.02f : 0.01f;
+                tt_program_forward(p);
+                at[side] = (double)*tt_program_tensor(p, h)->x;
+            }
+            own[k] += 0.01f;
+            assert_close(d[k], (at[0] - at[1]) / 0.02, 1e-2, 1e-4);
+        }
+        tt_program_free(p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +489,7 @@ int main(void)
         cmocka_unit_test(too_many_rows_are_an_error_that_names_the_limit),
         cmocka_unit_test(an_operator_without_gradient_is_named_when_one_is_needed),
         cmocka_unit_test(what_gains_a_dimension_is_not_overwritten_in_another_order),
+        cmocka_unit_test(a_transpose_to_the_order_in_memory_moves_nothing),
     };
 
     return cmocka_run_group_tests(tests, load, unload);
