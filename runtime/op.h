@@ -50,8 +50,9 @@ struct tt_op {
      * before the call, if it is another.  Also called for every
      * smaller batch, for which it must pass if it passed for a larger one. */
     enum tt_code (*shape)(struct tt_node *n, struct tt_err *err);
-    /* Of TT_STRIDED: the layout in which the result is operand 0's values in the same order in memory,
-     * so that nothing is computed, whatever the sizes; -1: none.  The result's ndim is known. */
+    /* Of TT_STRIDED: the layout in which the result is operand 0's values in the same order in
+     * memory, so that nothing is computed, whatever the sizes; -1: none.  The result's ndim is
+     * known. */
     int (*same_order)(const struct tt_node *n);
     /* Write out->x and saved[] from in[]->x. */
     void (*forward)(struct tt_node *n);
