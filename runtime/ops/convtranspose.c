@@ -12,7 +12,6 @@
 #include "runtime/ops/product.h"
 #include "runtime/ops/window.h"
 
-
 struct attr {
     struct tt_window window;
     int64_t group;
