@@ -54,15 +54,36 @@ static int rank(const Onnx__ValueInfoProto *v)
                                             : 3;
 }
 
-/* What a ZipMap that makes s takes; or NULL. */
-static struct tt_symbol *unzip(const struct tt_onnx *o, const struct tt_symbol *s)
+/* The node of ai.onnx.ml that makes a result, of so many operands; or NULL. */
+static const Onnx__NodeProto *ml_maker(const struct tt_onnx *o, const struct tt_symbol *s,
+                                       const char *op, size_t operands)
 {
-    const Onnx__NodeProto *node = s->node < 0 ? NULL : o->file->node[s->node];
+    const Onnx__NodeProto *node = !s || s->node < 0 ? NULL : o->file->node[s->node];
 
-    if (!node || !tt_onnx_is_ml(node) || strcmp(node->op_type, "ZipMap") != 0 ||
-        node->n_input != 1 || !node->input[0][0])
+    return node && tt_onnx_is_ml(node) && !strcmp(node->op_type, op) && node->n_input == operands
+               ? node
+               : NULL;
+}
+
+/* What s has in another form: a ZipMap's dictionaries, or one column of a classifier's two scores.
+ * NULL: it has not. */
+static struct tt_symbol *unwrap(const struct tt_onnx *o, const struct tt_symbol *s)
+{
+    const Onnx__NodeProto *zip = ml_maker(o, s, "ZipMap", 1);
+    const Onnx__NodeProto *column = ml_maker(o, s, "ArrayFeatureExtractor", 2);
+    struct tt_symbol *scores;
+    const struct tt_symbol *which;
+
+    if (zip)
+        return zip->input[0][0] ? tt_onnx_symbol(o, zip->input[0]) : NULL;
+    if (!column || !column->input[0][0] || !column->input[1][0])
         return NULL;
-    return tt_onnx_symbol(o, node->input[0]);
+    scores = tt_onnx_symbol(o, column->input[0]);
+    which = tt_onnx_symbol(o, column->input[1]);
+    return ml_maker(o, scores, "LinearClassifier", 1) && scores->result == 1 && which->tensor &&
+                   tt_onnx_count(which->tensor) == 1
+               ? scores
+               : NULL;
 }
 
 static enum tt_code no_logits(const struct tt_onnx *o, struct tt_err *err)
@@ -86,7 +107,7 @@ static enum tt_code choose(struct tt_onnx *o, struct tt_err *err)
     int most = -1;
 
     for (size_t i = 0; i < g->n_output; i++) {
-        int r = unzip(o, tt_onnx_symbol(o, g->output[i]->name)) ? 2 : rank(g->output[i]);
+        int r = unwrap(o, tt_onnx_symbol(o, g->output[i]->name)) ? 2 : rank(g->output[i]);
 
         if (r > most) {
             best = i;
@@ -108,8 +129,8 @@ static enum tt_code choose(struct tt_onnx *o, struct tt_err *err)
         return tt_fail(err, TT_ENOMEM, "out of memory");
     o->noutputs = 1;
     o->outputs[0] = tt_onnx_symbol(o, g->output[best]->name);
-    if (unzip(o, o->outputs[0]))
-        o->outputs[0] = unzip(o, o->outputs[0]);
+    if (unwrap(o, o->outputs[0]))
+        o->outputs[0] = unwrap(o, o->outputs[0]);
     return TT_OK;
 }
 

@@ -184,6 +184,13 @@ def gelu():
          [one(), one("half", .5)])
 
 
+def column():
+    # one of two scores, as LinearSVC has it; the answer has both
+    rows("ml_column",
+         [linear(["label", "s"], 2, opposed=True), ml("ArrayFeatureExtractor", ["s", "one"], ["y"], "c")],
+         [ints("one", [1])], [label(), floats("y", "n", 1)], domains=[ML])
+
+
 def turned():
     """A network whose channels are last, and the same with them at 1."""
     bn = [nh.from_array((1 + np.abs(some(4))).astype(np.float32), "bn.weight"),
@@ -310,3 +317,4 @@ refused()
 keras()
 turned()
 gelu()
+column()

@@ -122,26 +122,27 @@ static void operators(const struct tt_model *m, char *to)
 static void probabilities_are_read_as_their_logits(void **state)
 {
     static const struct {
-        const char *name, *nodes;
+        const char *name, *nodes, *output;
         bool probabilities;
     } cases[] = {
-        {"end_softmax", "Gemm ", true},
-        {"end_softmax_map", "Conv GlobalAveragePool Flatten ", true},
-        {"end_logsoftmax", "Gemm LogSoftmax ", false},
-        {"end_sigmoid", "Gemm Pad ", true},
-        {"end_pair", "Gemm Pad ", true},
-        {"end_exp", "Gemm LogSoftmax ", true},
-        {"end_sum", "Gemm Sigmoid ReduceSum Cast Not Cast Add Clip Log ", true},
-        {"ml_softmax", "Gemm ", true},
-        {"ml_logistic_two", "Gemm ", true},
-        {"ml_logistic", "Gemm Sigmoid Clip Log ", true},
-        {"ml_scores", "Gemm ", false},
-        {"ml_zipmap", "Gemm ", true},
-        {"ml_pipeline", "Gather Sub Mul Relu ReduceL2 Clip Div Sub Mul MatMul ", false},
-        {"outputs_label", "Gemm ", false},
-        {"outputs_two", "Gemm ", false},
-        {"end_no_pair", "Gemm Sigmoid Sub Concat ", false},
-        {"end_signed", "Gemm ReduceL1 Clip Div ", false},
+        {"end_softmax", "Gemm ", "logits", true},
+        {"end_softmax_map", "Conv GlobalAveragePool Flatten ", "logits", true},
+        {"end_logsoftmax", "Gemm LogSoftmax ", "y", false},
+        {"end_sigmoid", "Gemm Pad ", "logits", true},
+        {"end_pair", "Gemm Pad ", "logits", true},
+        {"end_exp", "Gemm LogSoftmax ", "logits", true},
+        {"end_sum", "Gemm Sigmoid ReduceSum Cast Not Cast Add Clip Log ", "logits", true},
+        {"ml_softmax", "Gemm ", "logits", true},
+        {"ml_logistic_two", "Gemm ", "logits", true},
+        {"ml_logistic", "Gemm Sigmoid Clip Log ", "logits", true},
+        {"ml_scores", "Gemm ", "y", false},
+        {"ml_column", "Gemm ", "s", false},
+        {"ml_zipmap", "Gemm ", "logits", true},
+        {"ml_pipeline", "Gather Sub Mul Relu ReduceL2 Clip Div Sub Mul MatMul ", "y", false},
+        {"outputs_label", "Gemm ", "y", false},
+        {"outputs_two", "Gemm ", "y", false},
+        {"end_no_pair", "Gemm Sigmoid Sub Concat ", "y", false},
+        {"end_signed", "Gemm ReduceL1 Clip Div ", "y", false},
     };
 
     (void)state;
@@ -156,8 +157,7 @@ static void probabilities_are_read_as_their_logits(void **state)
         operators(m, nodes);
         assert_string_equal(nodes, cases[i].nodes);
         assert_int_equal(m->graph.noutputs, 1);
-        assert_string_equal(m->graph.values[m->graph.outputs[0]].name,
-                            cases[i].probabilities ? "logits" : "y");
+        assert_string_equal(m->graph.values[m->graph.outputs[0]].name, cases[i].output);
         assert_int_equal(m->probabilities != NULL, cases[i].probabilities);
         check_answer(m, cases[i].name, cases[i].probabilities);
         tt_model_free(m);
