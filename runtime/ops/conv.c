@@ -91,7 +91,7 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     if (!n->constant[1]) // for the weight's gradient: one image's columns
         n->nscratch = g.OH[0] * g.OH[1] * g.taps * g.Cg + g.taps * g.Cg * g.Og;
     else if (g.winograd)
-        n->nscratch = (n->way ? g.transformed : 0) + n->threads * tt_winograd_nscratch(g.C, g.O);
+        n->nscratch = (n->way ? g.transformed : 0) + n->threads * tt_winograd_nscratch(g.Cg, g.Og);
     return TT_OK;
 }
 
@@ -125,35 +125,55 @@ static void pack(const struct tt_conv *g, const float *w, float *to)
     }
 }
 
-/* back: the gradient to the input instead */
+/* Group i, given what is said of the first.  back: the gradient to the input instead */
+static struct tt_winograd winograd_group(const struct tt_conv *g, const struct tt_winograd *first,
+                                         int64_t i, bool back)
+{
+    struct tt_winograd w = *first;
+
+    w.x += i * w.C;
+    w.y += i * w.O;
+    w.kernel += i * g->Og * g->Cg * g->taps;
+    w.weights = w.weights ? w.weights + i * (g->transformed / g->groups) : NULL;
+    w.finish.scale = w.finish.scale ? w.finish.scale + i * w.O : NULL;
+    w.finish.shift = w.finish.shift ? w.finish.shift + i * w.O : NULL;
+    w.turned = back;
+    return w;
+}
+
 static void run_winograd(struct tt_node *n, const struct tt_conv *g, bool back,
                          const struct tt_finish *finish)
 {
-    const int threads = omp_get_max_threads();
+    const int most = omp_get_max_threads(), threads = most < n->threads ? most : n->threads;
     const bool passing = n->way & (back ? TT_PASSING_BACK : TT_PASSING);
     const struct tt_conv_kept kept = tt_conv_kept(n, g);
     float *done = kept.marks + 2 * back + 1, *scratch = n->scratch;
     float *weights = passing ? scratch : back ? kept.packed_back : kept.packed;
-    struct tt_winograd w = {.images = n->in[0]->dim[0],
-                            .C = back ? g->O : g->C,
-                            .O = back ? g->C : g->O,
-                            .x = back ? n->out->g : n->in[0]->x,
-                            .y = back ? n->in[0]->g : n->out->x,
-                            .weights = g->transformed ? weights : NULL,
-                            .kernel = n->in[1]->x,
-                            .turned = back,
-                            .finish = *finish};
+    struct tt_winograd all = {.images = n->in[0]->dim[0],
+                              .C = back ? g->Og : g->Cg,
+                              .O = back ? g->Cg : g->Og,
+                              .x_pixel = back ? g->O : g->C,
+                              .y_pixel = back ? g->C : g->O,
+                              .x = back ? n->out->g : n->in[0]->x,
+                              .y = back ? n->in[0]->g : n->out->x,
+                              .weights = g->transformed ? weights : NULL,
+                              .kernel = n->in[1]->x,
+                              .finish = *finish};
 
     for (int i = 0; i < 2; i++) {
-        w.H[i] = back ? g->OH[i] : g->H[i];
-        w.OH[i] = back ? g->H[i] : g->OH[i];
-        w.pad[i] = back ? 2 - g->pad[i] : g->pad[i];
+        all.H[i] = back ? g->OH[i] : g->H[i];
+        all.OH[i] = back ? g->H[i] : g->OH[i];
+        all.pad[i] = back ? 2 - g->pad[i] : g->pad[i];
     }
-    if (g->transformed && (passing || !*done))
-        tt_winograd_weights(weights, n->in[1]->x, g->C, g->O, back);
+    for (int64_t i = 0; i < g->groups; i++) {
+        struct tt_winograd w = winograd_group(g, &all, i, back);
+
+        if (g->transformed && (passing || !*done))
+            tt_winograd_weights(weights + i * (g->transformed / g->groups), w.kernel, g->Cg, g->Og,
+                                back);
+        tt_winograd_run(&w, scratch + (n->way ? g->transformed : 0), threads);
+    }
     *done = 1;
-    tt_winograd_run(&w, scratch + (n->way ? g->transformed : 0),
-                    threads < n->threads ? threads : n->threads);
 }
 
 /* back: after a forward run, with its weights */

@@ -35,10 +35,10 @@ void tt_conv_measure(const struct tt_node *n, struct tt_conv *g)
     g->places = g->H[0] * g->H[1];
     g->packed = g->groups * g->panels * TT_NR * g->taps * g->Cg;
     g->packed_back = g->groups * g->panels_back * TT_NR * g->taps * g->Og;
-    g->winograd = !n->exact && n->constant[1] && g->groups == 1 && g->K[0] == 3 && g->K[1] == 3 &&
+    g->winograd = !n->exact && n->constant[1] && g->K[0] == 3 && g->K[1] == 3 &&
                   g->stride[0] == 1 && g->stride[1] == 1 && g->dilation[0] == 1 &&
-                  g->dilation[1] == 1 && tt_winograd_fits(g->C, g->O, g->OH) &&
-                  tt_winograd_fits(g->O, g->C, g->H);
+                  g->dilation[1] == 1 && tt_winograd_fits(g->Cg, g->Og, g->OH) &&
+                  tt_winograd_fits(g->Og, g->Cg, g->H);
     g->dense = g->groups == 1 && g->taps == 1 && g->OH[0] == g->H[0] && g->OH[1] == g->H[1];
     g->depthwise = g->groups > 1 && g->Cg == 1 && g->Og == 1;
     if (g->winograd || g->depthwise) { // without tables, but for the weight's gradient
@@ -48,7 +48,7 @@ void tt_conv_measure(const struct tt_node *n, struct tt_conv *g)
         g->packed_back = 0;
     }
     if (g->winograd) {
-        g->transformed = tt_winograd_nweights(g->C, g->O);
+        g->transformed = g->groups * tt_winograd_nweights(g->Cg, g->Og);
         g->packed = n->way & TT_PASSING ? 0 : g->transformed;
         g->packed_back = n->way & TT_PASSING_BACK ? 0 : g->transformed;
     }
@@ -87,7 +87,7 @@ unsigned tt_conv_choose_way(const struct tt_node *n, const struct tt_conv *g)
     int64_t images = n->in[0]->dim[0];
     int64_t tiles = images * tt_winograd_tiles(g->OH), back = images * tt_winograd_tiles(g->H);
 
-    if (!g->winograd || g->C * g->O < KEPT_KERNELS)
+    if (!g->winograd || g->C * g->Og < KEPT_KERNELS)
         return 0;
     return (tiles >= KEPT_TILES ? TT_PASSING : 0u) |
            (back >= KEPT_TILES_BACK ? TT_PASSING_BACK : 0u);

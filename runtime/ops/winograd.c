@@ -111,10 +111,10 @@ static void transform_in(const struct work *s, int64_t first, int64_t end, float
         r = find_run(s, first, end - first);
         y = r.h - w->pad[0];
         x = r.w - w->pad[1];
-        b = (struct tt_winograd_band){.x =
-                                          w->x + ((r.image * w->H[0] + y) * w->H[1] + x) * w->C + c,
-                                      .row = w->H[1] * w->C,
-                                      .pixel = w->C,
+        b = (struct tt_winograd_band){.x = w->x + c +
+                                           ((r.image * w->H[0] + y) * w->H[1] + x) * w->x_pixel,
+                                      .row = w->H[1] * w->x_pixel,
+                                      .pixel = w->x_pixel,
                                       .top = y < 0 ? (int)-y : 0,
                                       .bottom = w->H[0] - y < 6 ? (int)(w->H[0] - y) : 6,
                                       .first = -x,
@@ -138,8 +138,8 @@ static void transform_out(const struct work *s, int64_t first, int64_t end, cons
         r = find_run(s, first, end - first);
         rows = w->OH[0] - r.h;
         cols = w->OH[1] - r.w;
-        s->k->winograd_out(w->y + ((r.image * w->OH[0] + r.h) * w->OH[1] + r.w) * w->O + o,
-                           w->OH[1] * w->O, w->O, rows < 4 ? (int)rows : 4,
+        s->k->winograd_out(w->y + ((r.image * w->OH[0] + r.h) * w->OH[1] + r.w) * w->y_pixel + o,
+                           w->OH[1] * w->y_pixel, w->y_pixel, rows < 4 ? (int)rows : 4,
                            cols < 4 * r.tiles ? (int)cols : 4 * r.tiles, m + o, step, w->O, n, &f);
     }
 }

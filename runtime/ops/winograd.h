@@ -17,6 +17,7 @@
 struct tt_winograd {
     int64_t images, H[2], OH[2], pad[2]; // input and result; padding before the first pixel
     int64_t C, O;                        // channels of both, multiples of 16
+    int64_t x_pixel, y_pixel;            // floats between pixels: more, where it is one of groups
     const float *x;                      // [images, H, W, C]
     float *y;                            // [images, OH, OW, O]
     const float *weights;                // by tt_winograd_weights(); NULL: from kernel, as needed

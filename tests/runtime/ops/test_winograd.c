@@ -119,7 +119,11 @@ static const struct {
 
 static struct tt_winograd shaped(int i)
 {
-    struct tt_winograd g = {.images = shapes[i].images, .C = shapes[i].C, .O = shapes[i].O};
+    struct tt_winograd g = {.images = shapes[i].images,
+                            .C = shapes[i].C,
+                            .O = shapes[i].O,
+                            .x_pixel = shapes[i].C,
+                            .y_pixel = shapes[i].O};
 
     for (int k = 0; k < 2; k++) {
         g.H[k] = shapes[i].H[k];
@@ -232,13 +236,15 @@ static void a_program_that_must_be_exact_does_without(void **state)
     assert_true(most < 1e-4);
 }
 
-/* The mean of two convolutions of s x; s [32, 1, 1] is what is learnt. */
-static void build_chain(struct tt_graph *g, struct tt_program_spec *spec)
+/* The mean of two convolutions of s x, in groups of 32 channels; s [C, 1, 1] is what is learnt. */
+static void build_chain(struct tt_graph *g, struct tt_program_spec *spec, int64_t groups)
 {
-    static const int64_t dim[] = {-1, 32, 8, 8}, wdim[] = {32, 32, 3, 3}, sdim[] = {32, 1, 1};
+    const int64_t C = 32 * groups, dim[] = {-1, C, 8, 8}, wdim[] = {C, 32, 3, 3},
+                  sdim[] = {C, 1, 1};
     static const int64_t pads[] = {1, 1, 1, 1};
-    struct tt_attr list[] = {{.name = "pads", .type = TT_AINTS, .n = 4, .ints = pads}};
-    struct tt_attrs a = {.arena = &arena, .list = list, .n = 1, .opset = 13, .nin = 2};
+    struct tt_attr list[] = {{.name = "pads", .type = TT_AINTS, .n = 4, .ints = pads},
+                             {.name = "group", .type = TT_AINT, .i = groups}};
+    struct tt_attrs a = {.arena = &arena, .list = list, .n = 2, .opset = 13, .nin = 2};
     struct tt_attrs none = {.arena = &arena, .opset = 13, .nin = 1};
     const struct tt_op *conv = tt_op_find("Conv"), *mean = tt_op_find("ReduceMean");
     void *attr = tt_arena_alloc(&arena, 1, conv->attr_size);
@@ -251,11 +257,11 @@ static void build_chain(struct tt_graph *g, struct tt_program_spec *spec)
     assert_int_equal(mean->read(&none, all, &err), TT_OK);
     tt_graph_init(g, &arena);
     in[0] = tt_graph_input(g, "x", 4, dim);
-    in[1] = wanted = tt_graph_weight(g, "s", 3, sdim, drawn(32));
+    in[1] = wanted = tt_graph_weight(g, "s", 3, sdim, drawn(C));
     y = tt_graph_node(g, tt_op_find("Mul"), "mul", NULL, 2, in, "sx");
     for (int i = 0; i < 2; i++) {
         in[0] = y;
-        in[1] = tt_graph_weight(g, i ? "w2" : "w1", 4, wdim, drawn(32 * 32 * 9));
+        in[1] = tt_graph_weight(g, i ? "w2" : "w1", 4, wdim, drawn(C * 32 * 9));
         y = tt_graph_node(g, conv, i ? "c2" : "c1", attr, 2, in, i ? "y2" : "y1");
     }
     tt_graph_output(g, y);
@@ -290,7 +296,7 @@ static void weights_that_are_not_kept_make_the_same_results(void **state)
     float *x, *y = NULL, *ds = NULL;
 
     (void)state;
-    build_chain(&g, &spec);
+    build_chain(&g, &spec, 1);
     x = drawn(LEN);
     for (int i = 0; i < 3; i++) {
         struct tt_program *p = chain(&spec, limits[i]);
@@ -315,6 +321,52 @@ static void weights_that_are_not_kept_make_the_same_results(void **state)
     omp_set_num_threads(omp_get_num_procs());
 }
 
+static double largest_difference(const float *a, const float *b, int64_t n)
+{
+    double most = 0;
+
+    for (int64_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)a[i] - b[i]));
+    return most;
+}
+
+static void groups_are_convolutions_of_their_own(void **state)
+{
+    enum { GROUPS = 3, ROWS = 2, LEN = ROWS * GROUPS * 32 * 8 * 8 };
+    static const int64_t limits[] = {ROWS, 16, 64}; // weights are kept, or not
+    struct tt_graph g;
+    struct tt_program_spec spec;
+    float *x, *y = drawn(LEN), *ds = drawn(GROUPS * 32);
+
+    (void)state;
+    build_chain(&g, &spec, GROUPS);
+    x = drawn(LEN);
+    for (int i = -1; i < 3; i++) { // exact first
+        struct tt_program *p;
+        struct tt_err err;
+
+        spec.exact = i < 0;
+        p = chain(&spec, limits[i < 0 ? 0 : i]);
+        assert_int_equal(tt_program_resize(p, ROWS, &err), TT_OK);
+        memcpy(tt_program_tensor(p, 0)->x, x, sizeof(float) * LEN);
+        tt_program_forward(p);
+        tt_program_backward(p);
+        if (i < 0) {
+            memcpy(y, tt_program_tensor(p, g.outputs[0])->x, sizeof(float) * LEN);
+            memcpy(ds, tt_program_tensor(p, spec.wanted[0])->g, sizeof(float) * GROUPS * 32);
+        } else {
+            double most = largest_difference(tt_program_tensor(p, g.outputs[0])->x, y, LEN);
+
+            assert_true(most > 0);    // another algorithm
+            assert_true(most < 1e-3); // of some 100
+            assert_true(largest_difference(tt_program_tensor(p, spec.wanted[0])->g, ds,
+                                           (int64_t)GROUPS * 32) < 1e-4);
+        }
+        tt_program_free(p);
+    }
+    omp_set_num_threads(omp_get_num_procs());
+}
+
 static void a_program_for_more_rows_that_keeps_no_weights_is_smaller(void **state)
 {
     struct tt_graph g;
@@ -322,7 +374,7 @@ static void a_program_for_more_rows_that_keeps_no_weights_is_smaller(void **stat
     size_t bytes[4];
 
     (void)state;
-    build_chain(&g, &spec);
+    build_chain(&g, &spec, 1);
     for (int i = 0; i < 4; i++) {
         struct tt_program *p = chain(&spec, (int64_t[]){15, 16, 63, 64}[i]);
 
@@ -340,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(it_is_the_convolution_within_a_bound, begin, end),
         cmocka_unit_test_setup_teardown(results_do_not_depend_on_threads_or_neighbours, begin, end),
         cmocka_unit_test_setup_teardown(a_program_that_must_be_exact_does_without, begin, end),
+        cmocka_unit_test_setup_teardown(groups_are_convolutions_of_their_own, begin, end),
         cmocka_unit_test_setup_teardown(weights_that_are_not_kept_make_the_same_results, begin,
                                         end),
         cmocka_unit_test_setup_teardown(a_program_for_more_rows_that_keeps_no_weights_is_smaller,
