@@ -4,6 +4,7 @@
     pip install torch==2.13.0 onnx==1.23.2 onnxruntime==1.31.1
     make bench                                       (an hour or two; writes docs/performance.md)
     python3 bench/compare.py --models resnet20 --batch 1,16 --rounds 3                (a minute)
+    python3 bench/compare.py --models families --batch 1,16 --rounds 3 (with transformers, an hour)
 
 Each engine is a process of its own.  In a round each measures once, one after another, a frozen
 pass, then a step of Tent (SGD on the scales and shifts of normalisations); a figure is the median
@@ -340,7 +341,7 @@ def parse():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument(
-        "--models", default=",".join(models.MODELS), help="of " + ", ".join(models.NETWORKS)
+        "--models", default=",".join(models.MODELS), help="of " + ", ".join(models.NETWORKS) + "; families: those of transformers"
     )
     p.add_argument(
         "--batch", default=",".join(map(str, BATCHES)), help="sizes, with commas between"
@@ -363,6 +364,8 @@ def parse():
         help="a document to write the tables into, between its two marks",
     )
     args = p.parse_args()
+    if args.models == "families":
+        args.models = ",".join(models.FAMILIES)
     args.models, args.batch = args.models.split(","), [int(b) for b in args.batch.split(",")]
     for name in args.models:
         if name not in models.NETWORKS:
@@ -426,7 +429,7 @@ def main():
     text = report(run)
     print(text)
     if args.write:
-        write_document(args.write, text)
+        write_document(args.write, text, all(m in models.FAMILIES for m in args.models))
 
 
 if __name__ == "__main__":

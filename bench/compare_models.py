@@ -170,15 +170,34 @@ class Classifier(nn.Module):
 
     def __init__(self, name, **config):
         super().__init__()
-        import transformers
-
-        config = getattr(transformers, f"{name}Config")(**config)
-        task = "Image" if hasattr(config, "num_channels") else "Sequence"
-        config.num_labels = 1000 if task == "Image" else 4
-        self.net = getattr(transformers, f"{name}For{task}Classification")(config)
+        config_class, net_class = classes(name)
+        config = config_class(**config)
+        config.num_labels = 1000 if hasattr(config, "num_channels") else 4
+        self.net = net_class(config)
 
     def forward(self, x):
         return self.net(x).logits
+
+
+def classes(name):
+    """The classes of `transformers` that a family is made by."""
+    import transformers
+
+    task = "Sequence" if name == "DistilBert" else "Image"
+    return (
+        getattr(transformers, f"{name}Config"),
+        getattr(transformers, f"{name}For{task}Classification"),
+    )
+
+
+def import_classes(name):
+    """Read the code that a model is made of, so that it is not taken for the model's memory."""
+    if name in FAMILIES:
+        classes(FAMILIES[name][1].__defaults__[0])
+
+
+def family(title, name, shape=(3, 224, 224), words=0, **config):
+    return title, lambda name=name: Classifier(name, **config), shape, words
 
 
 #        name: how it is called, how it is made, the shape of a row, in tokens
@@ -189,22 +208,22 @@ MODELS = {
     "vit_small": ("ViT-small/16, 224", ViT, (3, 224, 224), 0),
     "bert_base": ("BERT-base, 128 tokens", Bert, (128,), 30522),
 }
-IMAGE = (3, 224, 224)
 FAMILIES = {
-    "resnet50": ("ResNet-50", lambda: Classifier("ResNet"), IMAGE, 0),
-    "mobilenet_v1": ("MobileNetV1", lambda: Classifier("MobileNetV1"), IMAGE, 0),
-    "mobilenet_v2": ("MobileNetV2", lambda: Classifier("MobileNetV2"), IMAGE, 0),
-    "efficientnet_b0": (
+    "resnet50": family("ResNet-50", "ResNet"),
+    "mobilenet_v1": family("MobileNetV1", "MobileNetV1"),
+    "mobilenet_v2": family("MobileNetV2", "MobileNetV2"),
+    "efficientnet_b0": family(
         "EfficientNet-B0",
-        lambda: Classifier("EfficientNet", width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280),
-        IMAGE,
-        0,
+        "EfficientNet",
+        width_coefficient=1.0,
+        depth_coefficient=1.0,
+        hidden_dim=1280,
     ),
-    "regnet": ("RegNet-Y", lambda: Classifier("RegNet"), IMAGE, 0),
-    "convnext": ("ConvNeXt-T", lambda: Classifier("ConvNext"), IMAGE, 0),
-    "swin": ("Swin-T", lambda: Classifier("Swin"), IMAGE, 0),
-    "deit": ("DeiT-B", lambda: Classifier("DeiT"), IMAGE, 0),
-    "distilbert": ("DistilBERT, 128 tokens", lambda: Classifier("DistilBert"), (128,), 30522),
+    "regnet": family("RegNet-Y", "RegNet"),
+    "convnext": family("ConvNeXt-T", "ConvNext"),
+    "swin": family("Swin-T", "Swin"),
+    "deit": family("DeiT-B", "DeiT"),
+    "distilbert": family("DistilBERT, 128 tokens", "DistilBert", (128,), 30522),
 }
 NETWORKS = {**MODELS, **FAMILIES}
 CONVOLUTIONAL = ("resnet20", "resnet56", "wrn28_10", *list(FAMILIES)[:5])
@@ -240,7 +259,12 @@ def make(name):
 
 def export(name, folder):
     """The path of its ONNX file, made where there is none."""
-    path = pathlib.Path(folder) / f"{name}-{torch.__version__}-{SEED}.onnx"
+    version = torch.__version__
+    if name in FAMILIES:
+        import transformers
+
+        version += f"-{transformers.__version__}"
+    path = pathlib.Path(folder) / f"{name}-{version}-{SEED}.onnx"
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

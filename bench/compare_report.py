@@ -7,6 +7,7 @@ import statistics
 import compare_models as models
 
 BEGIN, END = "<!-- bench/compare.py writes from here -->", "<!-- to here -->"
+BEGIN_FAMILIES = "<!-- bench/compare.py --models families writes from here -->"
 
 
 def torch_of(cell, task):
@@ -174,9 +175,10 @@ def report(run):
     return "\n\n".join(parts)
 
 
-def write_document(path, text):
-    old = path.read_text()
-    if BEGIN not in old or END not in old:
-        raise SystemExit(f"{path}: has no '{BEGIN}' and '{END}' to write between")
-    head, rest = old.split(BEGIN, 1)
-    path.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{rest.split(END, 1)[1]}")
+def write_document(path, text, families):
+    """Put it between the two marks that are there for it."""
+    old, begin = path.read_text(), BEGIN_FAMILIES if families else BEGIN
+    if begin not in old or END not in old.split(begin, 1)[1]:
+        raise SystemExit(f"{path}: has no '{begin}' and '{END}' to write between")
+    head, rest = old.split(begin, 1)
+    path.write_text(f"{head}{begin}\n\n{text}\n\n{END}{rest.split(END, 1)[1]}")

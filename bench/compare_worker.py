@@ -41,6 +41,7 @@ class Torch:
         torch.set_num_threads(args.threads)
         torch.set_num_interop_threads(1)
         self.warm_libraries()
+        models.import_classes(args.model)
         self.before = resident("VmRSS")
         layout = getattr(torch, args.layout)
         net = models.make(args.model).requires_grad_(False)
