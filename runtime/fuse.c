@@ -90,8 +90,7 @@ enum tt_code tt_fuse_become(const struct tt_fusing *f, struct tt_gnode *node,
     return TT_OK;
 }
 
-/* ---- LayerNormalization ------------------------------------------------------------------------
- */
+/* ---- LayerNormalization ---------------------------------------------------------------------- */
 
 /* How many of the last dimensions of x are 1 in its mean, the others being equal; 0: it is not a
  * mean over the last ones. */
@@ -286,8 +285,7 @@ static enum tt_code fuse_affine(const struct tt_fusing *f, struct tt_gnode *node
     return TT_OK;
 }
 
-/* ---- Gelu: 0.5 x (1 + erf(x / sqrt(2))), its three factors in any order ------------------------
- */
+/* ---- Gelu: 0.5 x (1 + erf(x / sqrt(2))), its three factors in any order ---------------------- */
 
 /* The v of v / sqrt(2); -1: it is not this. */
 static int find_rooted(const struct tt_fusing *f, int value)
@@ -344,8 +342,7 @@ static enum tt_code fuse_gelu(const struct tt_fusing *f, struct tt_gnode *node)
     return TT_OK;
 }
 
-/* ---- Reshape to the shape that there is, which exporters write behind attention; Pad of nothing
- */
+/* ---- Reshape to the shape that there is, as behind attention; Pad of nothing ----------------- */
 
 /* Who uses such a value uses what it is of; an output stays a node's own. */
 static enum tt_code skip_copies(const struct tt_fusing *f)

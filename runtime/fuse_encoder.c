@@ -15,8 +15,7 @@ static const struct tt_gnode *only(const struct encoder *e, int value, const cha
     return value >= 0 && e->uses[value] == 1 ? tt_made_by(e->f, value, op) : NULL;
 }
 
-/* ---- products with a bias ---------------------------------------------------------------------
- */
+/* ---- products with a bias -------------------------------------------------------------------- */
 
 /* Add(MatMul(x, w), b), with its operands in either order */
 static enum tt_code fuse_linear(const struct encoder *e, struct tt_gnode *add)
@@ -51,8 +50,7 @@ static enum tt_code fuse_sum(const struct encoder *e, struct tt_gnode *add)
     return TT_OK;
 }
 
-/* ---- attention --------------------------------------------------------------------------------
- */
+/* ---- attention ------------------------------------------------------------------------------- */
 
 static const int swap_heads[] = {0, 2, 1, 3}, to_columns[] = {0, 2, 3, 1}, turn[] = {0, 1, 3, 2};
 static const int turn_flat[] = {0, 2, 1};

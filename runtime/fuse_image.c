@@ -57,8 +57,7 @@ static enum tt_code fuse_pad(const struct tt_fusing *f, struct tt_gnode *conv)
     return TT_OK;
 }
 
-/* ---- Swish: x sigmoid(x) -----------------------------------------------------------------------
- */
+/* ---- Swish: x sigmoid(x) --------------------------------------------------------------------- */
 
 static enum tt_code fuse_swish(const struct tt_fusing *f, struct tt_gnode *node)
 {

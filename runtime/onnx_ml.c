@@ -119,8 +119,7 @@ static enum tt_code run_scaler(struct tt_onnx_reading *r)
     return give(r, in[1] < 0 ? -1 : tt_onnx_make(r, "Mul", 2, in, 0, NULL, r->out->name));
 }
 
-/* ---- Normalizer: rows divided by their norm ----------------------------------------------------
- */
+/* ---- Normalizer: rows divided by their norm -------------------------------------------------- */
 
 /* x / norm(x), for rows whose norm is not 0. */
 static int make_normalized(struct tt_onnx_reading *r, const char *norm, int x)
@@ -150,8 +149,7 @@ static enum tt_code run_normalizer(struct tt_onnx_reading *r)
     return give(r, x < 0 ? -1 : make_normalized(r, l1 ? "ReduceL1" : "ReduceL2", x));
 }
 
-/* ---- LinearClassifier ---------------------------------------------------------------------------
- */
+/* ---- LinearClassifier ------------------------------------------------------------------------ */
 
 struct classifier {
     int64_t classes, features;

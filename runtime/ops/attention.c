@@ -136,8 +136,7 @@ static struct head find_head(const struct tt_node *n, const struct size *s, int6
     };
 }
 
-/* ---- halves -----------------------------------------------------------------------------------
- */
+/* ---- halves ---------------------------------------------------------------------------------- */
 
 static uint16_t *halves_of(const struct tt_node *n, const struct size *s, int64_t i)
 {
@@ -178,8 +177,7 @@ static struct head kept_head(const struct tt_node *n, const struct size *s, int6
     return head;
 }
 
-/* ---- forward ----------------------------------------------------------------------------------
- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 /* p = exp(scale q k^T + mask - their largest) of rows at..at + rows; scale[r] = 1 / a row's sum */
 static void weigh(const struct tt_node *n, const struct size *s, const struct head *head,
@@ -269,8 +267,7 @@ static void forward(struct tt_node *n)
     }
 }
 
-/* ---- backward ---------------------------------------------------------------------------------
- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 /* c (+)= scale a b, or a^T b; rows of b and c are a head's */
 static void times(float *c, int64_t c_row, bool add, float scale, const float *a, bool turned,

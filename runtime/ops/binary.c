@@ -299,8 +299,7 @@ const struct tt_op tt_op_mod = {
     .backward = backward_mod,
 };
 
-/* ---- truth values -----------------------------------------------------------------------------
- */
+/* ---- truth values ---------------------------------------------------------------------------- */
 
 static enum tt_code shape_truth(struct tt_node *n, struct tt_err *err)
 {

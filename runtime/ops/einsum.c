@@ -116,8 +116,7 @@ static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err
     return TT_OK;
 }
 
-/* ---- indices ----------------------------------------------------------------------------------
- */
+/* ---- indices --------------------------------------------------------------------------------- */
 
 enum kind { BATCH, ROW, COLUMN, SUMMED, NKINDS };
 

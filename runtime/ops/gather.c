@@ -75,8 +75,7 @@ static enum tt_code check(const struct tt_node *n, struct tt_err *err)
     return TT_OK;
 }
 
-/* ---- Gather: [outer, n, inner] at [k] is [outer, k, inner] ------------------------------------
- */
+/* ---- Gather: [outer, n, inner] at [k] is [outer, k, inner] ----------------------------------- */
 
 static enum tt_code shape_gather(struct tt_node *n, struct tt_err *err)
 {
@@ -136,8 +135,7 @@ static void backward_gather(struct tt_node *n)
         }
 }
 
-/* ---- GatherElements: an index for each element of the result ----------------------------------
- */
+/* ---- GatherElements: an index for each element of the result --------------------------------- */
 
 static enum tt_code shape_elements(struct tt_node *n, struct tt_err *err)
 {

@@ -66,8 +66,7 @@ const struct tt_op tt_op_globalaveragepool = {
     .backward = backward_global,
 };
 
-/* ---- GlobalMaxPool ----------------------------------------------------------------------------
- */
+/* ---- GlobalMaxPool --------------------------------------------------------------------------- */
 
 static enum tt_code shape_largest(struct tt_node *n, struct tt_err *err)
 {
@@ -128,8 +127,7 @@ const struct tt_op tt_op_globalmaxpool = {
     .backward = backward_largest,
 };
 
-/* ---- GlobalLpPool: (sum |x|^p)^(1/p) -----------------------------------------------------------
- */
+/* ---- GlobalLpPool: (sum |x|^p)^(1/p) --------------------------------------------------------- */
 
 struct power {
     int64_t p;

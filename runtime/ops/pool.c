@@ -231,8 +231,7 @@ const struct tt_op tt_op_maxpool = {
     .backward = backward_max,
 };
 
-/* ---- AveragePool and LpPool -------------------------------------------------------------------
- */
+/* ---- AveragePool and LpPool ------------------------------------------------------------------ */
 
 /* y += a tap's row, as the pool sums it */
 static void add_row(enum kind kind, float *y, const float *x, int64_t C, int64_t p)

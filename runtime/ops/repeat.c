@@ -36,8 +36,7 @@ static void go_back(struct tt_node *n, const struct walk *w)
     tt_strided_copy(w->n, w->dim, dx, w->sx, n->out->g, w->sy, true);
 }
 
-/* ---- Expand and Tile --------------------------------------------------------------------------
- */
+/* ---- Expand and Tile ------------------------------------------------------------------------- */
 
 struct sizes {
     int n;
@@ -131,8 +130,7 @@ static struct walk walk_tile(const struct tt_node *n)
     return w;
 }
 
-/* ---- DepthToSpace, SpaceToDepth ---------------------------------------------------------------
- */
+/* ---- DepthToSpace, SpaceToDepth -------------------------------------------------------------- */
 
 struct blocks {
     int64_t size;

@@ -99,8 +99,7 @@ const struct tt_op tt_op_cumsum = {
     .backward = backward_cumsum,
 };
 
-/* ---- Trilu ------------------------------------------------------------------------------------
- */
+/* ---- Trilu ----------------------------------------------------------------------------------- */
 
 static enum tt_code read_trilu(struct tt_attrs *a, void *attr, struct tt_err *err)
 {
@@ -199,8 +198,7 @@ const struct tt_op tt_op_range = {
     .forward = forward_range,
 };
 
-/* ---- tt.Range: of integers that depend on the batch, as a row's number is -----------------------
- */
+/* ---- tt.Range: of integers that depend on the batch, as a row's number is -------------------- */
 
 #define EXACT (1 << 24) // beyond it float32 skips integers
 

@@ -38,8 +38,7 @@ static enum tt_code check_axis(int64_t axis, const struct tt_tensor *x, struct t
                    (long long)axis, x->name, x->ndim);
 }
 
-/* ---- ArgMax, ArgMin ---------------------------------------------------------------------------
- */
+/* ---- ArgMax, ArgMin -------------------------------------------------------------------------- */
 
 static enum tt_code read_arg(struct tt_attrs *a, void *attr, struct tt_err *err)
 {
@@ -113,8 +112,7 @@ static void forward_argmin(struct tt_node *n)
 ARG(argmax, "ArgMax")
 ARG(argmin, "ArgMin")
 
-/* ---- TopK: of equal elements the first ones ---------------------------------------------------
- */
+/* ---- TopK: of equal elements the first ones -------------------------------------------------- */
 
 static enum tt_code read_topk(struct tt_attrs *a, void *attr, struct tt_err *err)
 {
@@ -221,8 +219,7 @@ const struct tt_op tt_op_topk = {
     .backward = backward_topk,
 };
 
-/* ---- OneHot -----------------------------------------------------------------------------------
- */
+/* ---- OneHot ---------------------------------------------------------------------------------- */
 
 static enum tt_code read_onehot(struct tt_attrs *a, void *attr, struct tt_err *err)
 {

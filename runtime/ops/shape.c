@@ -39,8 +39,7 @@ static void backward(struct tt_node *n)
         .backward = backward,                                    \
     };
 
-/* ---- Flatten -----------------------------------------------------------------------------------
- */
+/* ---- Flatten --------------------------------------------------------------------------------- */
 
 struct flatten {
     int64_t axis;
@@ -71,8 +70,7 @@ static enum tt_code shape_flatten(struct tt_node *n, struct tt_err *err)
 
 VIEW(flatten, "Flatten", 1, 1, "ONNX Flatten-13", struct flatten, read_flatten, shape_flatten)
 
-/* ---- Reshape -----------------------------------------------------------------------------------
- */
+/* ---- Reshape --------------------------------------------------------------------------------- */
 
 struct reshape {
     int ndim;
@@ -129,8 +127,7 @@ static enum tt_code shape_reshape(struct tt_node *n, struct tt_err *err)
 
 VIEW(reshape, "Reshape", 5, 2, "ONNX Reshape-14", struct reshape, read_reshape, shape_reshape)
 
-/* ---- Unsqueeze, Squeeze ------------------------------------------------------------------------
- */
+/* ---- Unsqueeze, Squeeze ---------------------------------------------------------------------- */
 
 struct axes {
     int n; // Squeeze: 0 means every dimension of size 1

@@ -332,8 +332,7 @@ const struct tt_op tt_op_clip = {
     .backward = backward_clip,
 };
 
-/* ---- truth values -----------------------------------------------------------------------------
- */
+/* ---- truth values ---------------------------------------------------------------------------- */
 
 static enum tt_code shape_truth(struct tt_node *n, struct tt_err *err)
 {

@@ -82,8 +82,7 @@ void *aligned_alloc(size_t align, size_t n)
     return REFUSED ? NULL : __libc_memalign(align, n);
 }
 
-/* ---- the jobs ----------------------------------------------------------------------------------
- */
+/* ---- the jobs -------------------------------------------------------------------------------- */
 
 static const char text[] = "preset: tent\n"
                            "guards:\n"
@@ -198,8 +197,7 @@ static int count_files(const char *holding)
     return n;
 }
 
-/* ---- what must hold afterwards -----------------------------------------------------------------
- */
+/* ---- what must hold afterwards --------------------------------------------------------------- */
 
 static bool nothing_to_check(bool done)
 {
@@ -278,8 +276,7 @@ static void bear(const char *what, enum tt_code (*job)(struct tt_err *err),
     assert_true(n > 2); // else nothing was tried
 }
 
-/* ---- the tests ---------------------------------------------------------------------------------
- */
+/* ---- the tests ------------------------------------------------------------------------------- */
 
 static int set_up(void **state)
 {
