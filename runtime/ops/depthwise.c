@@ -75,11 +75,12 @@ static inline __attribute__((always_inline)) void fetch(const struct phase *s, i
                                                         int64_t i, int64_t j)
 {
     const struct tt_depthwise *d = s->d;
-    int64_t last = s->at[0][s->taps[0] - 1], first = s->at[0][0],
-            high = last > first ? last : first;
-    int64_t end = (j + WIDE) * s->step[1] < s->in[1] ? (j + WIDE) * s->step[1] : s->in[1];
+    int64_t end = (j + WIDE) * s->step[1] < s->in[1] ? (j + WIDE) * s->step[1] : s->in[1], high;
 
-    for (int64_t k = 1; s->large && k <= s->step[0]; k++) {
+    if (!s->large || !s->taps[0])
+        return;
+    high = s->at[0][0] > s->at[0][s->taps[0] - 1] ? s->at[0][0] : s->at[0][s->taps[0] - 1];
+    for (int64_t k = 1; k <= s->step[0]; k++) {
         int64_t row = i * s->step[0] + high + k;
         const float *x = d->x + ((image * s->in[0] + row) * s->in[1] + j * s->step[1]) * d->C;
 
