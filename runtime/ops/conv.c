@@ -20,15 +20,40 @@
 #include "runtime/ops/taps.h"
 #include "runtime/ops/winograd.h"
 
+/* What a hostile file may ask for, so that sizes of tables do not overflow. */
+#define MOST_TAPS   ((int64_t)4096 / TT_MAX_MR)
+#define MOST_GROUPS ((int64_t)1 << 24)
+#define MOST        ((int64_t)1 << 36) // elements of an operand
+
 static enum tt_code read_attr(struct tt_attrs *a, void *attr, struct tt_err *err)
 {
     struct tt_conv_attr *c = (struct tt_conv_attr *)attr;
 
     c->groups = tt_attr_int(a, "group", 1);
-    if (c->groups < 1)
-        return tt_fail(err, TT_ERANGE, "attribute 'group' is %lld, want at least 1",
-                       (long long)c->groups);
+    if (c->groups < 1 || c->groups > MOST_GROUPS)
+        return tt_fail(err, TT_ERANGE, "attribute 'group' is %lld, want 1 to %lld",
+                       (long long)c->groups, (long long)MOST_GROUPS);
     return tt_window_read(a, &c->window, err);
+}
+
+/* Before anything is multiplied: a weight that is computed may have any shape. */
+static enum tt_code check_sizes(const struct tt_node *n, struct tt_err *err)
+{
+    const struct tt_tensor *w = n->in[1];
+    int64_t taps = 1;
+
+    for (int i = 0; i < 2; i++)
+        if (tt_len(n->in[i]) > MOST)
+            return tt_fail(err, TT_EUNSUPPORTED,
+                           "operand '%s' has %lld elements, want at most %lld", n->in[i]->name,
+                           (long long)tt_len(n->in[i]), (long long)MOST);
+    for (int i = 2; i < w->ndim; i++)
+        taps *= w->dim[i];
+    if (taps > MOST_TAPS)
+        return tt_fail(err, TT_EUNSUPPORTED, "a kernel of %lldx%lld, want at most %lld taps",
+                       (long long)(w->ndim > 3 ? w->dim[2] : 1), (long long)w->dim[w->ndim - 1],
+                       (long long)MOST_TAPS);
+    return TT_OK;
 }
 
 static enum tt_code check(const struct tt_node *n, struct tt_err *err)
@@ -47,6 +72,8 @@ static enum tt_code check(const struct tt_node *n, struct tt_err *err)
     for (int i = 0; i < x->ndim; i++)
         if (x->dim[i] < 1 || w->dim[i] < 1)
             return tt_fail(err, TT_ESHAPE, "input or weight is empty");
+    if (check_sizes(n, err) != TT_OK)
+        return err->code;
     if (w->dim[1] * a->groups != x->dim[1] || w->dim[0] % a->groups)
         return tt_fail(err, TT_ESHAPE,
                        "input '%s' has %lld channels, weight '%s' wants %lld in %lld groups",
@@ -72,9 +99,6 @@ static enum tt_code shape(struct tt_node *n, struct tt_err *err)
     if (g.OH[0] < 1 || g.OH[1] < 1)
         return tt_fail(err, TT_ESHAPE, "the kernel %lldx%lld is larger than the padded input",
                        (long long)g.K[0], (long long)g.K[1]);
-    if (g.taps > 4096 / TT_MAX_MR)
-        return tt_fail(err, TT_EUNSUPPORTED, "a kernel of %lldx%lld, want at most %d taps",
-                       (long long)g.K[0], (long long)g.K[1], 4096 / TT_MAX_MR);
     n->out->ndim = n->in[0]->ndim;
     n->out->dim[0] = n->in[0]->dim[0];
     n->out->dim[1] = g.O;
