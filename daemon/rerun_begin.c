@@ -12,8 +12,6 @@
 #include "monitor/snapshot.h"
 #include "runtime/machine.h"
 
-#define FIRST_LIMIT 8 // rows of the smallest plan
-
 /* Decisions are kept until the operation has been compared. */
 static int64_t put(void *ctx, const struct tt_record *r)
 {
@@ -88,16 +86,12 @@ static enum tt_code need_policy(struct tt_rerun_state *run, const struct tt_capt
 
 enum tt_code tt_rerun_plan(struct tt_rerun_state *run, int64_t rows, struct tt_err *err)
 {
-    int64_t limit = run->plan ? run->limit : FIRST_LIMIT;
-
     if (run->plan && rows <= run->limit)
         return TT_OK;
-    while (limit < rows)
-        limit *= 2;
     tt_plan_free(run->plan);
     run->plan = NULL;
-    run->limit = limit;
-    return tt_plan_new(run->spec->cache->model, &run->policy->method, limit, &run->plan, err);
+    run->limit = tt_plan_room(rows);
+    return tt_plan_new(run->spec->cache->model, &run->policy->method, run->limit, &run->plan, err);
 }
 
 /* The numbers of a checkpoint that were only in its snapshot when the file was begun. */

@@ -22,10 +22,9 @@
 #include "daemon/serve.h"
 #include "policies/policy.h"
 
-#define GIVE_BACK   ((size_t)4 << 20) // bytes freed until the system gets them
-#define MANY        64                // streams, of which most are at rest
-#define FIRST_LIMIT 8                 // rows of the smallest plan
-#define KNOWN       512               // versions that the record is asked for
+#define GIVE_BACK ((size_t)4 << 20) // bytes freed until the system gets them
+#define MANY      64                // streams, of which most are at rest
+#define KNOWN     512               // versions that the record is asked for
 
 void tt_worker_show(struct tt_worker *w, struct tt_lane *lane, int64_t step_us, bool closed)
 {
@@ -116,12 +115,10 @@ enum tt_code tt_worker_plan(struct tt_worker *w, const struct tt_lane *lane, int
 {
     const int64_t most = w->daemon->settings->limits.max_batch_rows;
     struct tt_plan_slot *slot = find_slot(w, lane);
-    int64_t limit = FIRST_LIMIT;
+    int64_t limit = tt_plan_room(rows);
 
     slot->used = ++w->turn;
     if (!slot->plan || rows > slot->limit) {
-        while (limit < rows)
-            limit *= 2;
         if (limit > most)
             limit = most;
         drop_plan(w, slot);

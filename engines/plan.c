@@ -307,6 +307,15 @@ size_t tt_plan_bytes(const struct tt_plan *p)
     return p->arena.used + tt_program_bytes(p->infer) + (p->learn ? tt_program_bytes(p->learn) : 0);
 }
 
+int64_t tt_plan_room(int64_t rows)
+{
+    int64_t limit = 8;
+
+    while (limit < rows)
+        limit *= 2;
+    return limit;
+}
+
 int64_t tt_plan_limit(const struct tt_plan *p)
 {
     return p->limit;

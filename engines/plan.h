@@ -27,6 +27,10 @@ TT_MUST_CHECK enum tt_code tt_plan_new(const struct tt_model *model, const struc
                                        int64_t limit, struct tt_plan **ret, struct tt_err *err);
 void tt_plan_free(struct tt_plan *p);
 
+/* The largest batch to compile a plan for that must take so many rows: batches that grow compile
+ * few plans.  A power of two, from 8 on. */
+int64_t tt_plan_room(int64_t rows);
+
 const struct tt_slice *tt_plan_slices(const struct tt_plan *p, int *ret_n);
 int64_t tt_plan_floats(const struct tt_plan *p); // of a version
 size_t tt_plan_bytes(const struct tt_plan *p);   // that the plan itself holds

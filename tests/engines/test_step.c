@@ -265,6 +265,17 @@ static void a_version_holds_the_selected_parameters_and_not_the_model(void **sta
     tt_plan_free(r.plan);
 }
 
+static void there_is_room_for_the_rows_and_little_more(void **state)
+{
+    (void)state;
+    for (int64_t rows = 1; rows <= 300; rows++) {
+        int64_t room = tt_plan_room(rows);
+
+        assert_true(room >= 8 && room >= rows && (room == 8 || room < 2 * rows));
+        assert_int_equal(tt_plan_room(room), room);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +288,7 @@ int main(void)
         cmocka_unit_test(before_answers_from_before_the_update_and_after_from_after_it),
         cmocka_unit_test(a_method_that_learns_nothing_says_so),
         cmocka_unit_test(a_version_holds_the_selected_parameters_and_not_the_model),
+        cmocka_unit_test(there_is_room_for_the_rows_and_little_more),
     };
 
     return cmocka_run_group_tests(tests, load, unload);
