@@ -71,7 +71,7 @@ static void sides_of(const struct pad *p, int ndim, int i, int64_t *before, int6
     *before = p->naxes ? 0 : p->before[i];
     *after = p->naxes ? 0 : p->after[i];
     for (int k = 0; k < p->naxes; k++)
-        if (p->axes[k] == i || p->axes[k] + ndim == i) {
+        if (p->axes[k] == i || p->axes[k] == i - ndim) {
             *before = p->before[k];
             *after = p->after[k];
         }
@@ -133,6 +133,10 @@ static enum tt_code shape_pad(struct tt_node *n, struct tt_err *err)
     if (!p->naxes && p->n != x->ndim)
         return tt_fail(err, TT_ESHAPE, "pads for %d dimensions, input '%s' has %d", p->n, x->name,
                        x->ndim);
+    for (int k = 0; k < p->naxes; k++)
+        if (p->axes[k] < -x->ndim || p->axes[k] >= x->ndim)
+            return tt_fail(err, TT_ERANGE, "axis %lld of input '%s', which has %d dimensions",
+                           (long long)p->axes[k], x->name, x->ndim);
     if (n->nin > 2 && n->in[2] && tt_len(n->in[2]) != 1)
         return tt_fail(err, TT_ESHAPE, "the value to pad with is not one number");
     plan(n, axes);

@@ -109,7 +109,7 @@ static int entry_of(const struct attr *r, int i, int ndim)
     if (!r->naxes)
         return i;
     for (int k = 0; k < r->naxes; k++)
-        if (r->axes[k] == i || r->axes[k] + ndim == i)
+        if (r->axes[k] == i || r->axes[k] == i - ndim)
             return k;
     return -1;
 }
@@ -180,6 +180,10 @@ static enum tt_code check(const struct tt_node *n, struct tt_err *err)
                            "model is read");
         entries = tt_len(s);
     }
+    for (int k = 0; k < r->naxes; k++)
+        if (r->axes[k] < -x->ndim || r->axes[k] >= x->ndim)
+            return tt_fail(err, TT_ERANGE, "axis %lld of input '%s', which has %d dimensions",
+                           (long long)r->axes[k], x->name, x->ndim);
     if (entries != (r->naxes ? r->naxes : x->ndim) || !tt_len(x))
         return tt_fail(err, TT_ESHAPE, "%lld sizes or scales, want %d", (long long)entries,
                        r->naxes ? r->naxes : x->ndim);
