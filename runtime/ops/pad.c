@@ -28,8 +28,11 @@ static enum tt_code read_axes(const struct tt_attrs *a, struct pad *p, struct tt
     if (axes->n != p->n)
         return tt_fail(err, TT_ESHAPE, "%lld axes, and pads for %d", (long long)axes->n, p->n);
     p->naxes = p->n;
-    for (int i = 0; i < p->n; i++)
+    for (int i = 0; i < p->n; i++) {
+        if (axes->v[i].b)
+            return tt_fail(err, TT_EUNSUPPORTED, "axis %d depends on the batch", i);
         p->axes[i] = axes->v[i].a;
+    }
     return TT_OK;
 }
 
